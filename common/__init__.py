@@ -1,0 +1,10 @@
+"""What writer.py and reader.py share; layout.py is the place to start reading.
+
+Imports point one way: programs -> cli -> channel -> (layout, ipc), and sysv -> (layout, ipc).
+"""
+
+import signal
+
+# Until cli.py has its own handlers in place, Ctrl-C is a plain end and not a traceback out of an import.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

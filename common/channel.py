@@ -1,0 +1,524 @@
+"""The ring protocol: how records go in at one end and come out at the other, whoever dies in between.
+
+This file knows order, not the operating system: it is handed a family of IPC objects (ipc.Family) and a doorway,
+and runs unchanged on the simulated ones of tests/model.
+
+Semaphores wake; head and tail decide. A token in full_slots or empty_slots only says "look again": every waiter
+looks at head and tail after each wake and each heartbeat, so a lost or an extra token can neither lose data nor
+hang anyone. A turn lasts one record. A process that dies in its turn leaves its pid in the header; the next holder
+of the turn pays back one token of each kind, which is the most that the dead one can have taken or owed.
+
+The order that everything rests on: fill the slot, then move head, then release full_slots; use the slot, then
+move tail, then release empty_slots. x86 keeps stores in order; the semaphore operation in between is the barrier
+for a reader that it wakes.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import NamedTuple, Protocol
+
+from common.ipc import ChannelError, Counter, Doorway, Family, Gone, TimedOut, TornRecord
+from common.layout import (
+    ABORTED,
+    CHECKED,
+    FINISHED,
+    FIRST,
+    LAST,
+    LINES,
+    REMOVED,
+    UNKNOWN,
+    BadSegment,
+    OutputNote,
+    Ring,
+    SlotHeader,
+)
+
+# A lost wake-up costs at most this long, in seconds; it is also how soon a dead peer is noticed.
+HEARTBEAT = 0.1
+
+
+class Source(Protocol):
+    """Where a record comes from. `total` is its size in bytes, or UNKNOWN."""
+
+    @property
+    def total(self) -> int: ...
+
+    def fill(self, room: memoryview) -> int:
+        """Put the record's next bytes into `room` and return how many; 0 at its end."""
+
+    def skip_to(self, offset: int) -> None:
+        """Go on from byte `offset` of the record (--resume)."""
+
+
+class Sink(Protocol):
+    """Where records go. `identity` is (st_dev, st_ino) of a regular file that --resume may continue, else None."""
+
+    @property
+    def identity(self) -> tuple[int, int] | None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def resume(self) -> bool: ...
+
+    def write(self, data: memoryview) -> None:
+        """Put all of `data` out; when it returns, a reader that dies has lost nothing."""
+
+    def cut(self, size: int) -> None:
+        """Make the output `size` bytes long and go on behind them."""
+
+
+class Reason(NamedTuple):
+    """What a process waits for; `missing` when the other side is not even there, which a person wants to hear."""
+
+    text: str
+    missing: bool = False
+
+
+class Patience:
+    """How long to wait without progress, and who hears of it.
+
+    `timeout` is in seconds, None for ever. `tell(reason, seconds)` is called at each heartbeat of a wait.
+    """
+
+    def __init__(self, timeout: float | None, tell: Callable[[Reason, float], None]) -> None:
+        self.timeout = timeout
+        self.tell = tell
+
+    def beat(self, reason: Reason, waited: float) -> None:
+        """Another heartbeat has passed, `waited` seconds in all. Raises TimedOut when they are too many."""
+        if self.timeout is not None and waited >= self.timeout:
+            raise TimedOut(f"gave up after {self.timeout:g} s of {reason.text}")
+        self.tell(reason, waited)
+
+
+class Receipt(NamedTuple):
+    """What one turn of a reader brought: whole records and their bytes, or one that its writer gave up."""
+
+    records: int
+    aborted: SlotHeader | None = None
+
+
+class _Turn:
+    """`with`: hold a turn. An exception leaves our pid behind, so that the next holder repairs as after a death."""
+
+    def __init__(self, end: End, field: str) -> None:
+        self._end = end
+        self._field = field  # writer_pid or reader_pid
+        self._lock = end.family.writer_turn if field == "writer_pid" else end.family.reader_turn
+
+    def __enter__(self) -> None:
+        end, header = self._end, self._end.ring.header
+        end.wait_for(self._lock, None, self._why_not_ours)
+        if getattr(header, self._field):
+            end.family.empty_slots.release()
+            end.family.full_slots.release()
+        setattr(header, self._field, os.getpid())
+
+    def _why_not_ours(self) -> Reason:
+        return Reason(f"waiting for our turn, which pid {self._lock.holder()} has")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        header = self._end.ring.header
+        if kind is None:
+            setattr(header, self._field, 0)
+        try:
+            if header.state != FINISHED:  # then nobody needs the turn, and its semaphore is gone
+                self._lock.release()
+        except Gone:
+            if kind is None and header.state != FINISHED:
+                raise
+
+
+class End:
+    """What both ends of a channel share: waiting, the end of the channel, leaving."""
+
+    def __init__(self, family: Family, doorway: Doorway, patience: Patience) -> None:
+        self.family = family
+        self.ring = Ring(family.memory)
+        self.doorway = doorway
+        self.patience = patience
+        self.records = 0
+        self.bytes = 0
+        self.on_progress: Callable[[], None] | None = None  # heard after each fragment
+
+    def wait_for(
+        self,
+        counter: Counter,
+        ready: Callable[[], bool] | None,
+        reason: Callable[[], Reason],
+        over: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Take a token of `counter`; True once `ready()`, False once `over()`. Without `ready`, the token decides.
+
+        Raises TimedOut, Gone.
+        """
+        token = counter.acquire(HEARTBEAT)
+        if ready() if ready else token:
+            return True
+        began = beaten = monotonic()
+        while not over():
+            now = monotonic()
+            if not token or now - beaten > HEARTBEAT:
+                beaten = now
+                self._check_not_removed()
+                self.patience.beat(reason(), now - began)
+            token = counter.acquire(HEARTBEAT)
+            if ready() if ready else token:
+                return True
+        return False
+
+    def _check_not_removed(self) -> None:
+        if self.ring.header.state == REMOVED or self.family.removed():
+            raise ChannelError("the channel was removed while we waited, by `--remove` or ipcrm")
+
+    def unread(self) -> int:
+        """Slots that wait for a reader: a hint, for messages only."""
+        return max(self.ring.header.head - self.ring.header.tail, 0)
+
+    def last_slot(self) -> SlotHeader | None:
+        """The slot published last, None before the first. Only for whoever keeps the writers out."""
+        head = self.ring.header.head
+        return self.ring.read_slot(head - 1) if head else None
+
+    def over(self) -> bool:
+        """Nothing left to read and nobody left to write; final only in the doorway."""
+        header = self.ring.header
+        if header.state == FINISHED:
+            return True
+        return not self.ring.lag() and bool(header.writers_joined) and not self.family.writers.present()
+
+    def remove(self, state: int) -> None:
+        """In the doorway: take the channel away, FINISHED or REMOVED; whoever waits wakes with Gone."""
+        self.family.check_removable()
+        self.ring.header.state = state
+        self.family.remove()
+
+    def clear_if_removed(self) -> bool:
+        """In the doorway: when ipcrm took the segment, our header still proves which semaphores go with it."""
+        if not self.family.removed():
+            return False
+        self.family.remove()
+        return True
+
+    def detach(self) -> None:
+        """Give the memory back."""
+        self.ring.release()
+        self.family.detach()
+
+    def _progressed(self, length: int) -> None:
+        self.bytes += length
+        if self.on_progress:
+            self.on_progress()
+
+
+class WriteEnd(End):
+    """The writing end: join, send records, leave."""
+
+    def join(self) -> None:
+        """In the doorway: count this process among the writers."""
+        self.family.writers.enter()
+        self.ring.header.writers_joined += 1
+
+    def send(self, source: Source, *, resume: bool = False, verify: bool = False) -> None:
+        """Send one record, as many fragments as it takes, straight from `source` into the slots.
+
+        With `resume`, continue the unfinished record of a dead writer from its first byte that was not committed.
+        Raises TornRecord when it cannot be this record's beginning, TimedOut, Gone, BadSegment, and what `source`
+        raises; the record is then unfinished and can be resumed.
+        """
+        with _Turn(self, "writer_pid"):
+            record, offset = self._take_up(source.total if resume else None)
+            if resume and record < 0:
+                return
+            source.skip_to(offset)
+            ended = False
+            while not ended:
+                number = self._free_slot()
+                with self.ring.payload(number, 0, min(self.ring.fragment_size, source.total - offset)) as room:
+                    length = source.fill(room)
+                    crc = zlib.crc32(room[:length]) if verify else 0
+                ended = offset + length == source.total or not length
+                if ended and source.total != UNKNOWN and offset + length != source.total:
+                    raise TornRecord(
+                        f"the input became shorter: it ended after {offset + length} of {source.total} bytes"
+                    )
+                flags = (0 if offset else FIRST) | (LAST if ended else 0) | (CHECKED if verify else 0)
+                total = offset + length if ended else source.total
+                self._publish(number, SlotHeader(length, flags, record, offset, total, os.getpid(), crc, int(ended)))
+                offset += length
+            self.records += 1
+
+    def send_lines(self, lines: bytes | memoryview, count: int, *, verify: bool = False) -> None:
+        """Send `count` whole newline-terminated lines in one slot; they must fit it. Raises like send()."""
+        with _Turn(self, "writer_pid"):
+            record, _ = self._take_up(None)
+            number = self._free_slot()
+            length = len(lines)
+            with self.ring.payload(number, 0, length) as room:
+                room[:] = lines
+            crc = zlib.crc32(lines) if verify else 0
+            flags = LINES | FIRST | LAST | (CHECKED if verify else 0)
+            self._publish(number, SlotHeader(length, flags, record, 0, length, os.getpid(), crc, count))
+            self.records += count
+
+    def _take_up(self, resume: int | None) -> tuple[int, int]:
+        """The number of the record to write and the offset to write it from.
+
+        What a dead writer left unfinished is resumed when `resume`, the size of the input, says so, else marked
+        ABORTED. A record of -1: there is nothing left to resume.
+        """
+        last = self.last_slot()
+        if last is None:
+            return 0, 0
+        if last.ends_record:
+            if resume is None:
+                return last.record + last.records, 0
+            return self._resume_after(last, resume)
+        if resume is not None:
+            if resume < last.end or last.total not in (resume, UNKNOWN):
+                of = "" if last.total == UNKNOWN else f" of {last.total}"
+                raise TornRecord(
+                    f"this is not the file to resume: it has {resume} bytes, and record {last.record} stopped after"
+                    f" {last.end}{of}"
+                )
+            return last.record, last.end
+        number = self._free_slot()
+        self._publish(number, SlotHeader(0, ABORTED, last.record, last.end, last.total, last.writer_pid, 0, 1))
+        return last.record + 1, 0
+
+    def _resume_after(self, last: SlotHeader, size: int) -> tuple[int, int]:
+        if last.flags & ABORTED:
+            raise TornRecord(
+                f"record {last.record} was given up after {last.offset} bytes when another writer went on;"
+                " send it again without --resume"
+            )
+        if last.total == size and not last.flags & LINES:
+            return -1, 0
+        return last.record + last.records, 0
+
+    def _free_slot(self) -> int:
+        """Wait for room; the number of the fragment to fill. Raises TimedOut, Gone, BadSegment."""
+        self.wait_for(self.family.empty_slots, self._has_room, self._why_full)
+        return self.ring.header.head
+
+    def _has_room(self) -> bool:
+        return self.ring.lag() < self.ring.slot_count
+
+    def _why_full(self) -> Reason:
+        waiting = f"waiting for room: all {self.ring.slot_count} slots are full"
+        if self.family.reader_turn.holder() is None:
+            return Reason(f"{waiting} and nobody is reading; start reader.py", missing=True)
+        return Reason(waiting)
+
+    def _publish(self, number: int, slot: SlotHeader) -> None:
+        self.ring.write_slot(number, slot)
+        self.ring.header.head = number + 1  # the commit
+        self.family.full_slots.release()
+        self._progressed(slot.length)
+
+    def wait_until_consumed(self) -> None:
+        """Return when readers have consumed all that is in the ring now (--wait). Raises TimedOut, ChannelError."""
+        header = self.ring.header
+        head = header.head
+        began = monotonic()
+        pause = 0.001
+        while header.tail < head:
+            self._check_not_removed()
+            self.patience.beat(self._why_unread(), monotonic() - began)
+            sleep(pause)
+            pause = min(2 * pause, HEARTBEAT)
+
+    def _why_unread(self) -> Reason:
+        if self.family.reader_turn.holder() is None:
+            return Reason("waiting until all is read, and nobody is reading; start reader.py", missing=True)
+        return Reason("waiting until all is read")
+
+    def leave(self, *, unused: bool = False) -> bool:
+        """In the doorway: count us out and wake a reader; True when we were the last one out and removed the channel.
+
+        That is when all we sent is consumed and nobody else has the segment attached, or, with `unused`, when
+        nothing was ever sent: a channel in which a reader would find nothing but an end.
+        """
+        if self.clear_if_removed():
+            return False
+        self.family.writers.leave()
+        header = self.ring.header
+        if self.over() and self.family.alone() and (header.head or unused) and header.state != FINISHED:
+            last = self.last_slot()
+            if last is None or last.ends_record:
+                self.remove(FINISHED)
+                return True
+        self.family.full_slots.release()
+        return False
+
+
+class ReadEnd(End):
+    """The reading end: receive records until the channel is over. `keep` removes nothing, `follow` never ends."""
+
+    def __init__(
+        self, family: Family, doorway: Doorway, patience: Patience, *, keep: bool = False, follow: bool = False
+    ) -> None:
+        super().__init__(family, doorway, patience)
+        self.keep = keep
+        self.follow = follow
+        self.removed = False
+        self.continued: SlotHeader | None = None  # the record that an earlier reader had begun, if we found one
+        self._expected = (0, 0, 0)  # a tail, and the record and offset that must be there
+        self._settled = False
+
+    def receive(self, sink: Sink, at_most: int | None = None) -> Receipt | None:
+        """Receive one record, or the up to `at_most` lines of one slot, straight from the slots into `sink`.
+
+        None when the channel is over. The tail moves only after `sink` has the bytes, so a reader that dies loses
+        nothing: the next one gets that fragment again. Raises TornRecord, TimedOut, BadSegment, ChannelError, and
+        what `sink` raises.
+        """
+        try:
+            with _Turn(self, "reader_pid"):
+                while self._next_fragment():
+                    number = self.ring.header.tail
+                    slot = self.ring.read_slot(number)
+                    self._check(number, slot)
+                    self._settle(sink, number, slot)
+                    receipt = self._consume(sink, number, slot, at_most)
+                    if receipt:
+                        self.records += receipt.records
+                        return receipt
+        except Gone:
+            # Another reader was at the end first, and removed the semaphore that we waited on.
+            if self.ring.header.state != FINISHED:
+                raise
+        if not self._settled and not sink.resume:
+            sink.cut(0)
+        return None
+
+    def _next_fragment(self) -> bool:
+        """Wait for a fragment; False when the channel is over."""
+        return self.wait_for(self.family.full_slots, self._has_data, self._why_empty, self.finish_if_over)
+
+    def _has_data(self) -> bool:
+        return self.ring.lag() > 0
+
+    def _why_empty(self) -> Reason:
+        if self.family.writers.present():
+            return Reason("waiting for data")
+        return Reason("waiting for a writer; start writer.py", missing=True)
+
+    def _consume(self, sink: Sink, number: int, slot: SlotHeader, at_most: int | None) -> Receipt | None:
+        """Put one fragment out and commit it; a receipt when a record ended with it."""
+        with self.ring.payload(number, slot.taken, slot.length) as data:
+            if slot.flags & CHECKED:
+                self._check_crc(number, slot)
+            lines = _count_lines(data) if slot.flags & LINES and (slot.taken or at_most) else slot.records
+            if at_most and slot.flags & LINES and lines > at_most:
+                end = _end_of_line(data, at_most)
+                with data[:end] as some:
+                    sink.write(some)
+                self.ring.take(number, slot.taken + end)  # the commit
+                self._progressed(end)
+                return Receipt(at_most)
+            sink.write(data)
+        self._note_output(sink, number + 1, 0)
+        self._expected = (number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        self.ring.header.tail = number + 1  # the commit
+        self.family.empty_slots.release()
+        self._progressed(slot.length - slot.taken)
+        if not slot.ends_record:
+            return None
+        return Receipt(0, slot) if slot.flags & ABORTED else Receipt(lines)
+
+    def _check(self, number: int, slot: SlotHeader) -> None:
+        """Whether this fragment follows on the last one that we consumed, if nobody consumed any since."""
+        if self._expected[0] != number:
+            # Another reader was here; what it left must still make sense in itself.
+            if slot.offset or slot.taken:
+                self.continued = self.continued or slot
+            expected = (slot.record, slot.offset)
+        else:
+            expected = self._expected[1:]
+        if (slot.record, slot.offset) != expected:
+            raise BadSegment(
+                f"fragment {number} is byte {slot.offset} of record {slot.record};"
+                f" byte {expected[1]} of record {expected[0]} must follow here"
+            )
+        whole = slot.flags & LAST and not slot.flags & ABORTED
+        if bool(slot.flags & FIRST) != (slot.offset == 0 and not slot.flags & ABORTED) or (
+            whole and slot.end != slot.total
+        ):
+            raise BadSegment(f"fragment {number} contradicts itself: {slot}")
+
+    def _check_crc(self, number: int, slot: SlotHeader) -> None:
+        with self.ring.payload(number, 0, slot.length) as payload:
+            found = zlib.crc32(payload)
+        if found != slot.crc32:
+            raise BadSegment(
+                f"record {slot.record} is damaged: bytes {slot.offset} to {slot.end} have CRC-32 {found:08x},"
+                f" their writer computed {slot.crc32:08x}"
+            )
+
+    def _settle(self, sink: Sink, number: int, slot: SlotHeader) -> None:
+        """Before our first byte goes out: cut the output to what is committed, or make it empty."""
+        if not self._settled:
+            self._settled = True
+            note = self.ring.header.output_note(number) if sink.identity else None
+            begun = note if note and (note.dev, note.ino) == sink.identity else None
+            at_start = not slot.offset and not slot.taken
+            if not sink.resume:
+                if begun and not at_start:
+                    raise TornRecord(
+                        f"the output already holds the first {slot.offset + slot.taken} bytes of record {slot.record}:"
+                        " add --resume to continue it, or name another --output"
+                    )
+                sink.cut(0)
+            elif begun:
+                committed = begun.size + slot.taken
+                if committed > sink.size:
+                    raise TornRecord(f"the output has {sink.size} bytes, but {committed} were received into it")
+                sink.cut(committed)
+            elif at_start and (number == 0 or not sink.size):
+                sink.cut(0)
+            else:
+                raise TornRecord(
+                    "cannot resume this output: it is not the one that the last reader was writing"
+                    f" (record {slot.record} goes on at byte {slot.offset + slot.taken})"
+                )
+        self._note_output(sink, number, slot.taken)
+
+    def _note_output(self, sink: Sink, tail: int, taken: int) -> None:
+        if sink.identity:
+            self.ring.header.note_output(OutputNote(tail, *sink.identity, sink.size - taken))
+
+    def finish_if_over(self) -> bool:
+        """True when the channel is over; we have then removed it, unless `keep`. Raises TornRecord."""
+        if not self.over() or (self.follow and self.ring.header.state != FINISHED):
+            return False
+        with self.doorway:
+            if not self.over():
+                return False
+            last = self.last_slot()
+            if last and not last.ends_record:
+                raise TornRecord(
+                    f"record {last.record} is unfinished: its writer, pid {last.writer_pid}, stopped after {last.end}"
+                    " bytes; `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up"
+                )
+            if not self.keep:
+                self.remove(FINISHED)
+                self.removed = True
+        return True
+
+
+def _count_lines(data: memoryview) -> int:
+    return bytes(data).count(b"\n")
+
+
+def _end_of_line(data: memoryview, count: int) -> int:
+    """The offset just behind the `count`-th newline."""
+    end = 0
+    text = bytes(data)
+    for _ in range(count):
+        end = text.index(b"\n", end) + 1
+    return end

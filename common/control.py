@@ -1,0 +1,44 @@
+"""IPC_SET and IPC_RMID on a whole channel: writer.py --chmod, --chown and --remove."""
+
+from __future__ import annotations
+
+import argparse
+
+from common import cli
+from common.layout import REMOVED, Header
+from common.sysv_family import SysvFamily, find_channel
+
+
+def change(options: argparse.Namespace, talk: cli.Talk) -> int:
+    """Do what the options ask, in the doorway. Raises CallFailed (ENOENT, EACCES, EPERM), NotOurs."""
+    doorway = cli.find_doorway(options, talk)
+    place = cli.find_place(options, doorway, talk)
+    with doorway:
+        family = find_channel(place, observe=not options.remove)
+        try:
+            talk.step(_remove(family) if options.remove else _set(family, options))
+        finally:
+            family.detach()
+    return 0
+
+
+def _set(family: SysvFamily, options: argparse.Namespace) -> str:
+    family.open_semaphores(permission=0)
+    if options.chmod is not None:
+        family.set_mode(options.chmod)
+    if options.chown:
+        family.set_owner(*options.chown)
+    stat = family.stat()
+    return f"segment {family.shmid} and its semaphores: mode {stat.mode & 0o777:04o}, uid {stat.uid}, gid {stat.gid}"
+
+
+def _remove(family: SysvFamily) -> str:
+    family.check_removable()
+    header = Header(family.memory)
+    lost = max(header.head - header.tail, 0)
+    header.state = REMOVED
+    header.release()
+    family.remove()
+    others = family.stat().attached - 1
+    when = f"it goes when {others} others detach" if others else "it is gone"
+    return f"removed its semaphores, marked segment {family.shmid} for removal: {when}; {lost} slots were unread"

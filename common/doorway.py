@@ -1,0 +1,62 @@
+"""The doorway: an exclusive flock(2) on the key path, held while joining, leaving or removing.
+
+Both programs have the key path by definition, so there is always one lock for one channel's key, and the kernel
+drops it with the process. Whoever is inside is alone: what it finds half-made was left by a process that died.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable
+
+# A flock is held for well under a millisecond, so look again soon; a long wait means a stopped holder.
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
+
+_HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class FlockDoorway:
+    """`with doorway:` is the critical section; signals that would end us wait until we are out of it.
+
+    The file stays open for the life of the object, so the doorway still works when the path is deleted under it.
+    `still_closed(seconds)` is called while somebody else is inside; it may raise to give up.
+    Raises OSError when `path` cannot be opened for reading.
+    """
+
+    def __init__(self, path: str, still_closed: Callable[[float], None]) -> None:
+        self._file = os.open(path, os.O_RDONLY)
+        self._still_closed = still_closed
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def __enter__(self) -> FlockDoorway:
+        began = time.monotonic()
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                # Held back before the lock is ours: a signal must not strike between the two.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self
+            except BaseException as error:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+                if not isinstance(error, BlockingIOError):
+                    raise
+            self._still_closed(time.monotonic() - began)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def __exit__(self, *exc_info: object) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def identity(self) -> tuple[int, int]:
+        """st_dev and st_ino of the key path, as they were when it was opened."""
+        status = os.fstat(self._file)
+        return status.st_dev, status.st_ino
+
+    def close(self) -> None:
+        """Give the file back; the doorway must not be used afterwards."""
+        os.close(self._file)

@@ -1,0 +1,109 @@
+"""What a family of IPC objects must offer, and the errors that reach a person.
+
+channel.py works on anything that has these shapes: System V objects (sysv.py), or the simulated ones of
+tests/model. This file knows no operating system.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+
+class ChannelError(Exception):
+    """The channel, or the program at its other end, is not as it should be. Its text is one line for a person."""
+
+
+class NotOurs(ChannelError):
+    """An IPC object with our key that nothing proves to be ours; it was left untouched."""
+
+
+class TornRecord(ChannelError):
+    """A record ends in the middle: its writer is gone, or what continues it is not its continuation."""
+
+
+class TimedOut(ChannelError):
+    """--timeout passed without any progress."""
+
+
+class CallFailed(OSError):
+    """A system call failed: its name, its arguments and its errno. trace.py knows what that means here."""
+
+    def __init__(self, name: str, arguments: tuple[Any, ...], number: int) -> None:
+        super().__init__(number, os.strerror(number))
+        self.name = name
+        self.arguments = arguments
+
+
+class Gone(CallFailed):
+    """The object that the call named was removed, perhaps while we waited on it (EIDRM, EINVAL)."""
+
+
+class Counter(Protocol):
+    """A counting semaphore: a token in it says "look again", head and tail say what there is."""
+
+    def acquire(self, timeout: float) -> bool:
+        """Take a token, waiting up to `timeout` seconds; False when none came. Raises Gone."""
+
+    def release(self) -> None:
+        """Put a token back. Raises Gone."""
+
+
+class Turn(Counter, Protocol):
+    """A lock with one holder, which the kernel releases when the holder dies."""
+
+    def holder(self) -> int | None:
+        """The pid of the holder, None when nobody holds it: a hint, for messages only."""
+
+
+class Presence(Protocol):
+    """How many writers live; the kernel forgets the dead."""
+
+    def enter(self) -> None:
+        """Count this process in."""
+
+    def leave(self) -> None:
+        """Count this process out."""
+
+    def present(self) -> bool:
+        """Whether any live process has entered."""
+
+
+class Family(Protocol):
+    """One channel's IPC objects, attached."""
+
+    # Read-only properties, so that a family may declare narrower types.
+    @property
+    def memory(self) -> memoryview: ...
+    @property
+    def full_slots(self) -> Counter: ...
+    @property
+    def empty_slots(self) -> Counter: ...
+    @property
+    def writer_turn(self) -> Turn: ...
+    @property
+    def reader_turn(self) -> Turn: ...
+    @property
+    def writers(self) -> Presence: ...
+
+    def removed(self) -> bool:
+        """Whether the segment is marked for removal: no one else can join any more."""
+
+    def alone(self) -> bool:
+        """Whether no other process has the segment attached."""
+
+    def check_removable(self) -> None:
+        """Raise what remove() would raise for want of permission, before anything is changed."""
+
+    def remove(self) -> None:
+        """Remove every object; those already gone are passed over. Call it in the doorway. Raises CallFailed."""
+
+    def detach(self) -> None:
+        """Give the memory back; every view of it must be released before."""
+
+
+class Doorway(Protocol):
+    """The lock inside which joining, leaving and removing happen, one at a time."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *exc_info: object) -> None: ...

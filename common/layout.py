@@ -1,0 +1,304 @@
+"""The bytes in the segment: where each field is, who writes it, and what makes it valid.
+
+This file knows bytes and nothing else: no kernel, no semaphore, no waiting. A C program sees the same bytes
+through the structs in tests/interop/shmpair.h; everything is in native byte order and naturally aligned.
+
+    offset 0       Header, one page
+    offset 4096    SlotHeader[slot_count], 64 bytes each, rounded up to a page
+    then           slot_count payloads of slot_size bytes
+
+A record (a line, a message, a file) is one or more fragments, one slot each; or many whole lines share a slot.
+Fragments are numbered from 0, for ever: `head` counts the published ones, `tail` the consumed ones, and fragment
+number n lives in slot n % slot_count. Storing head or tail is the commit: one aligned 8-byte store, which a
+memoryview cast to "Q" does in one machine instruction and struct.pack_into does not.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import NamedTuple
+
+PAGE = 4096
+CACHE_LINE = 64
+
+MAGIC = b"SHMPAIR1"
+HALF_MADE = b"SHMPAIR?"  # from the first store of a creation to its last
+VERSION = 1
+
+OPEN = 1
+FINISHED = 2  # a reader has consumed everything and removes the channel
+REMOVED = 3  # --remove takes the channel away, whatever is in it
+
+FIRST = 1  # this fragment begins its record
+LAST = 2  # this fragment ends its record
+ABORTED = 4  # no data: the record's writer is gone and nobody resumed it
+CHECKED = 8  # crc32 is valid
+LINES = 16  # whole newline-terminated lines, back to back, each a record
+FLAGS = FIRST | LAST | ABORTED | CHECKED | LINES
+ENDS_RECORD = LAST | ABORTED | LINES
+
+UNKNOWN = 2**64 - 1  # a record's total while its end is not known
+
+SEMAPHORES = ("full_slots", "empty_slots", "writer_turn", "reader_turn", "writers")
+NOT_CREATED = -1
+
+# One read or write moves 0x7ffff000 bytes at most (read(2), NOTES), so no fragment is longer, whatever its slot.
+MAX_FRAGMENT = 0x7FFFF000
+# C's u32 holds the count; the limit keeps slot_count * 64 far from overflowing anything.
+MAX_SLOTS = 2**32 - 1
+
+
+class BadSegment(ValueError):
+    """The bytes in the segment contradict each other or this file."""
+
+
+def _round_up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+class Geometry(NamedTuple):
+    """How a segment is divided: `slot_count` slots of `slot_size` bytes, a multiple of the page size."""
+
+    slot_count: int
+    slot_size: int
+
+    @property
+    def payloads_at(self) -> int:
+        """Offset of slot 0's payload in the segment, bytes."""
+        return PAGE + _round_up(self.slot_count * SLOT.size, PAGE)
+
+    @property
+    def segment_size(self) -> int:
+        """Size of the whole segment, bytes; 0 for a geometry that holds nothing."""
+        payloads = self.slot_count * self.slot_size
+        return self.payloads_at + payloads if payloads else 0
+
+
+class _U32:
+    """A 32-bit unsigned field of the header."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self._index = offset // 4
+
+    def __get__(self, header: Header, owner: object = None) -> int:
+        return header._u32[self._index]
+
+    def __set__(self, header: Header, value: int) -> None:
+        header._u32[self._index] = value
+
+
+class _U64:
+    """A 64-bit unsigned field of the header; reading or storing it is one machine instruction."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self._index = offset // 8
+
+    def __get__(self, header: Header, owner: object = None) -> int:
+        return header._u64[self._index]
+
+    def __set__(self, header: Header, value: int) -> None:
+        header._u64[self._index] = value
+
+
+class OutputNote(NamedTuple):
+    """What a reader with --output notes so that --resume can cut the file back to its last committed byte.
+
+    When `tail` is the header's tail, the file with this st_dev and st_ino was `size` bytes long at the first byte
+    of fragment `tail`.
+    """
+
+    tail: int
+    dev: int
+    ino: int
+    size: int
+
+
+class Header:
+    """The first page of the segment, one attribute a field; the comment says who writes it.
+
+    `page` is a memoryview of at least one page. release() must come before the segment is detached.
+    """
+
+    version = _U32(8)  # the creator
+    slot_count = _U32(12)  # the creator
+    slot_size = _U64(16)  # the creator
+    segment_size = _U64(24)  # the creator
+    key_dev = _U64(32)  # the creator: st_dev of the key path
+    key_ino = _U64(40)  # the creator: st_ino of the key path
+    created_ns = _U64(48)  # the creator: nanoseconds since the epoch
+    creator_pid = _U32(56)  # the creator
+    state = _U32(60)  # whoever removes the channel, in the doorway
+    writers_joined = _U64(64)  # a joining writer, in the doorway
+    writer_pid = _U32(72)  # the holder of writer_turn; 0: nobody holds it
+    reader_pid = _U32(76)  # the holder of reader_turn; 0: nobody holds it
+    head = _U64(128)  # the holder of writer_turn: fragments published, ever
+    tail = _U64(192)  # the holder of reader_turn: fragments consumed, ever
+
+    SEMAPHORE_IDS = 80  # the creator: i32[5] in the order of SEMAPHORES
+    OUTPUT_NOTES = 256  # the holder of reader_turn: OutputNote[2], see note_output
+
+    def __init__(self, page: memoryview) -> None:
+        with page[:PAGE] as first:
+            self._u64 = first.cast("Q")
+            self._u32 = first.cast("I")
+            self._i32 = first.cast("i")
+
+    def release(self) -> None:
+        """Give up every view of the segment's memory; the header must not be used afterwards."""
+        for view in (self._u64, self._u32, self._i32):
+            view.release()
+
+    @property
+    def magic(self) -> bytes:
+        """The first eight bytes: MAGIC, HALF_MADE, eight zeros in a new segment, or somebody else's."""
+        return self._u64[0].to_bytes(8, sys.byteorder)
+
+    @magic.setter
+    def magic(self, value: bytes) -> None:
+        self._u64[0] = int.from_bytes(value, sys.byteorder)
+
+    def semaphore_id(self, index: int) -> int:
+        """The id of semaphore SEMAPHORES[index], or NOT_CREATED."""
+        return self._i32[self.SEMAPHORE_IDS // 4 + index]
+
+    def set_semaphore_id(self, index: int, semid: int) -> None:
+        self._i32[self.SEMAPHORE_IDS // 4 + index] = semid
+
+    def note_output(self, note: OutputNote) -> None:
+        """Note an output file's size at fragment `note.tail`, before the tail itself moves there.
+
+        Two notes take turns, so the one that belongs to the current tail is never half-written: moving the tail
+        is what makes the new note count.
+        """
+        at = self.OUTPUT_NOTES // 8 + 4 * (note.tail % 2)
+        for index, value in enumerate((note.dev, note.ino, note.size, note.tail)):
+            self._u64[at + index] = value
+
+    def output_note(self, tail: int) -> OutputNote | None:
+        """The note that belongs to `tail`, if there is one."""
+        at = self.OUTPUT_NOTES // 8 + 4 * (tail % 2)
+        dev, ino, size, noted = (self._u64[at + index] for index in range(4))
+        return OutputNote(noted, dev, ino, size) if noted == tail and ino else None
+
+
+class SlotHeader(NamedTuple):
+    """What a slot says of its fragment. Everything in it is the writer's, except `taken`."""
+
+    length: int  # payload bytes
+    flags: int
+    record: int  # number of the (first) record in this slot, from 0
+    offset: int  # of this fragment in its record, bytes
+    total: int  # record size in bytes, UNKNOWN until it is known
+    writer_pid: int  # for messages only
+    crc32: int  # zlib.crc32 of the payload, when CHECKED
+    records: int  # that end in this slot (`count` in C)
+    taken: int = 0  # the reader's: payload bytes consumed by one that stopped inside
+
+    @property
+    def ends_record(self) -> bool:
+        """False while the record goes on in the next fragment."""
+        return bool(self.flags & ENDS_RECORD)
+
+    @property
+    def end(self) -> int:
+        """Offset in the record just behind this fragment, bytes."""
+        return self.offset + self.length
+
+
+SLOT = struct.Struct("@IIQQQIIII16x")
+TAKEN_OFFSET = 44
+
+
+def read_geometry(memory: memoryview) -> Geometry:
+    """The geometry that a complete header declares.
+
+    Raises BadSegment when magic, version, counts or sizes are not those of this file or do not fit `memory`.
+    """
+    if len(memory) < PAGE:
+        raise BadSegment(f"it has {len(memory)} bytes, fewer than a header")
+    header = Header(memory)
+    try:
+        magic, version, state = header.magic, header.version, header.state
+        geometry = Geometry(header.slot_count, header.slot_size)
+        declared = header.segment_size
+    finally:
+        header.release()
+    if magic != MAGIC:
+        raise BadSegment(f"its magic is {magic!r}, not {MAGIC!r}")
+    if version != VERSION:
+        raise BadSegment(f"its header has version {version}; this program knows version {VERSION}")
+    if state not in (OPEN, FINISHED, REMOVED):
+        raise BadSegment(f"its state is {state}, which means nothing")
+    if not geometry.segment_size or geometry.slot_size % PAGE:
+        raise BadSegment(f"its geometry is absurd: {geometry.slot_count} slots of {geometry.slot_size} bytes")
+    # The kernel rounds a segment up to whole pages, but IPC_STAT reports the size that was asked for.
+    if not declared == geometry.segment_size == len(memory):
+        raise BadSegment(
+            f"its sizes disagree: {geometry.segment_size} bytes by its slots, {declared} by its header,"
+            f" {len(memory)} by the kernel"
+        )
+    return geometry
+
+
+class Ring:
+    """Header, slots and payloads over one memoryview, the only owner of views into it.
+
+    The geometry is read and checked once, so nobody can change it under us: whatever is scribbled into the
+    segment later, no access leaves its slot. release() must come before the segment is detached.
+    """
+
+    def __init__(self, memory: memoryview) -> None:
+        self.geometry = read_geometry(memory)
+        self.slot_count = self.geometry.slot_count
+        self.fragment_size = min(self.geometry.slot_size, MAX_FRAGMENT)
+        self.header = Header(memory)
+        self._memory = memory
+        self._payloads_at = self.geometry.payloads_at
+
+    def release(self) -> None:
+        """Give up every view of the segment's memory; the ring must not be used afterwards."""
+        self.header.release()
+
+    def lag(self) -> int:
+        """Fragments published and not consumed; for a turn's holder exact, for anyone else a hint.
+
+        Raises BadSegment when head and tail contradict each other.
+        """
+        tail = self.header.tail
+        head = self.header.head
+        if not 0 <= head - tail <= self.slot_count:
+            raise BadSegment(f"head {head} and tail {tail} contradict each other ({self.slot_count} slots)")
+        return head - tail
+
+    def read_slot(self, number: int) -> SlotHeader:
+        """The slot header of fragment `number`.
+
+        Raises BadSegment when its lengths or flags are impossible.
+        """
+        slot = SlotHeader._make(SLOT.unpack_from(self._memory, self._slot_at(number)))
+        if slot.length > self.fragment_size or slot.taken > slot.length:
+            raise BadSegment(f"fragment {number} claims {slot.length} bytes, {slot.taken} of them taken")
+        if slot.flags & ~FLAGS or slot.end > UNKNOWN or slot.record + slot.records > UNKNOWN:
+            raise BadSegment(f"fragment {number} has an impossible header: {slot}")
+        return slot
+
+    def write_slot(self, number: int, slot: SlotHeader) -> None:
+        """Describe fragment `number`; it becomes visible only when head moves past it."""
+        SLOT.pack_into(self._memory, self._slot_at(number), *slot)
+
+    def take(self, number: int, taken: int) -> None:
+        """Note that `taken` payload bytes of fragment `number` are consumed: one 4-byte store."""
+        at = self._slot_at(number) + TAKEN_OFFSET
+        with self._memory[at : at + 4] as field, field.cast("I") as word:
+            word[0] = taken
+
+    def payload(self, number: int, start: int, stop: int) -> memoryview:
+        """The payload bytes [start, stop) of fragment `number`; the caller releases the view (use `with`)."""
+        at = self._payloads_at + (number % self.slot_count) * self.geometry.slot_size
+        return self._memory[at + start : at + stop]
+
+    def _slot_at(self, number: int) -> int:
+        return PAGE + (number % self.slot_count) * SLOT.size

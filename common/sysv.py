@@ -1,0 +1,413 @@
+"""The System V calls of the lab, one small function each, and the semaphores built on them.
+
+This file knows the operating system and not what a record is. shmat, shmdt and the semaphore calls go through
+sysv_ipc. shmget, shmctl and semtimedop go straight to the C library: sysv_ipc has no shmget without an shmat,
+folds EIDRM into EINVAL, and its wheels are built without semtimedop. Linux, 64 bits: see struct shmid_ds below.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import sysv_ipc
+
+from common.ipc import CallFailed, Gone
+
+IPC_CREAT: int = sysv_ipc.IPC_CREAT
+IPC_EXCL: int = sysv_ipc.IPC_EXCL
+SHM_RDONLY: int = sysv_ipc.SHM_RDONLY
+SHM_RND: int = sysv_ipc.SHM_RND
+IPC_RMID, IPC_SET, IPC_STAT = 0, 1, 2  # <sys/ipc.h>
+IPC_NOWAIT = 0o4000
+SEM_UNDO = 0x1000
+SHM_DEST = 0o1000  # in shm_perm.mode: removed, and going away with its last detach
+
+
+class Call(NamedTuple):
+    """One call as it happened: what --trace shows."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    result: int
+    errno: int
+
+
+# An id that was handed to us and is EINVAL now names an object that is no more.
+_BY_ID = ("shmctl", "semctl", "semop", "semtimedop")
+
+# --trace sets it; the calls report to it, in order, the failed ones too.
+observer: Callable[[Call], None] | None = None
+
+
+def _done(name: str, arguments: tuple[Any, ...], result: int, number: int = 0, answer: int = 0) -> int:
+    """Report the call and return its result, or raise what its errno says; `answer` is an errno that is no failure."""
+    if observer is not None:
+        observer(Call(name, arguments, result, number))
+    if number in (0, answer):
+        return result
+    gone = number == errno.EIDRM or (number == errno.EINVAL and name in _BY_ID)
+    raise (Gone if gone else CallFailed)(name, arguments, number)
+
+
+def _errno_of(error: Exception, not_there: int) -> int:
+    """The errno behind an exception of sysv_ipc, which mostly gives a class and a text instead.
+
+    `not_there` is what its "no semaphore exists" stands for: ENOENT from semget, EINVAL from the others.
+    """
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, sysv_ipc.ExistentialError):
+        text = str(error)
+        return errno.EIDRM if "removed" in text else errno.EEXIST if "already" in text else not_there
+    for kind, number in (
+        (sysv_ipc.BusyError, errno.EAGAIN),
+        (sysv_ipc.PermissionsError, errno.EACCES),
+        (sysv_ipc.NotAttachedError, errno.EINVAL),
+        (MemoryError, errno.ENOMEM),
+    ):
+        if isinstance(error, kind):
+            return number
+    return errno.ERANGE if "SEMVMX" in str(error) else errno.EINVAL
+
+
+_SYSV_IPC_RAISES = (sysv_ipc.Error, OSError, ValueError, MemoryError)
+
+
+class _IpcPerm(ctypes.Structure):
+    """struct ipc_perm of 64-bit Linux (<bits/ipc-perm.h>)."""
+
+    _fields_ = [
+        ("key", ctypes.c_int),
+        ("uid", ctypes.c_uint),
+        ("gid", ctypes.c_uint),
+        ("cuid", ctypes.c_uint),
+        ("cgid", ctypes.c_uint),
+        ("mode", ctypes.c_uint),
+        ("seq", ctypes.c_ushort),
+        ("reserved", ctypes.c_ulong * 2),
+    ]
+
+
+class _ShmidDs(ctypes.Structure):
+    """struct shmid_ds of 64-bit Linux (<bits/types/struct_shmid_ds.h>)."""
+
+    _fields_ = [
+        ("perm", _IpcPerm),
+        ("size", ctypes.c_size_t),
+        ("atime", ctypes.c_long),
+        ("dtime", ctypes.c_long),
+        ("ctime", ctypes.c_long),
+        ("creator_pid", ctypes.c_int),
+        ("last_pid", ctypes.c_int),
+        ("attached", ctypes.c_ulong),
+        ("reserved", ctypes.c_ulong * 2),
+    ]
+
+
+class _Sembuf(ctypes.Structure):
+    """struct sembuf (<sys/sem.h>)."""
+
+    _fields_ = [("num", ctypes.c_ushort), ("op", ctypes.c_short), ("flags", ctypes.c_short)]
+
+
+class _Timespec(ctypes.Structure):
+    """struct timespec (<time.h>)."""
+
+    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
+_libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_ShmidDs))
+_libc.semtimedop.argtypes = (
+    ctypes.c_int,
+    ctypes.POINTER(_Sembuf),
+    ctypes.c_size_t,
+    ctypes.POINTER(_Timespec),
+)
+
+
+def make_key(path: str, project_id: int) -> int:
+    """The key for `path` and `project_id` (1 to 255): its device, inode and the id, squeezed into 32 bits.
+
+    C: key_t ftok(const char *pathname, int proj_id); see ftok(3).
+    Fails like stat(2): ENOENT, EACCES, ENOTDIR, ELOOP, ENAMETOOLONG.
+    """
+    try:
+        key: int = sysv_ipc.ftok(path, project_id, silence_warning=True)
+    except OSError as error:
+        return _done("ftok", (path, project_id), -1, error.errno or errno.ENOENT)
+    return _done("ftok", (path, project_id), key)
+
+
+def _shmget(key: int, size: int, flags: int) -> int:
+    shmid: int = _libc.shmget(key, size, flags)
+    return _done("shmget", (key, size, flags), shmid, ctypes.get_errno() if shmid < 0 else 0)
+
+
+def create_segment(key: int, size: int, mode: int) -> int:
+    """Make a new segment of `size` bytes, all zero, and return its id (shmid).
+
+    C: int shmget(key_t key, size_t size, int shmflg), with IPC_CREAT | IPC_EXCL | mode; see shmget(2).
+    Fails with EEXIST (the key is taken), EINVAL (size 0 or beyond SHMMAX), ENOMEM, ENOSPC (SHMMNI, SHMALL).
+    """
+    return _shmget(key, size, IPC_CREAT | IPC_EXCL | mode)
+
+
+def open_segment(key: int, size: int = 0, permission: int = 0) -> int:
+    """Find the existing segment with this key and return its id (shmid).
+
+    `permission` is what its mode must grant us, such as 0o600; with 0 nothing is checked before shmat or shmctl.
+    C: int shmget(key_t key, size_t size, int shmflg), without IPC_CREAT; see shmget(2).
+    Fails with ENOENT (no such key), EINVAL (size beyond the segment's), EACCES (the mode refuses `permission`).
+    """
+    return _shmget(key, size, permission)
+
+
+def attach_segment(shmid: int, address: int | None = None, flags: int = 0) -> Any:
+    """Map the segment into our address space; the result has `.address` and serves memoryview().
+
+    `address` None lets the kernel choose; with SHM_RND in `flags` the kernel rounds it down to a multiple of
+    SHMLBA, one page. With SHM_RDONLY a store into the segment is a SIGSEGV.
+    C: void *shmat(int shmid, const void *shmaddr, int shmflg); see shmat(2).
+    Fails with EINVAL (bad id or address), EACCES (the mode), ENOMEM, EIDRM (removed meanwhile).
+    """
+    arguments = (shmid, address, flags)
+    try:
+        segment = sysv_ipc.attach(shmid, address, flags)
+    except _SYSV_IPC_RAISES as error:
+        return _done("shmat", arguments, -1, _errno_of(error, errno.EINVAL))
+    _done("shmat", arguments, segment.address)
+    return segment
+
+
+def segment_memory(segment: Any) -> memoryview:
+    """The attached bytes. sysv_ipc asks the kernel for their number: one shmctl(IPC_STAT)."""
+    memory = memoryview(segment)
+    _done("shmctl", (segment.id, IPC_STAT, None), 0)
+    return memory
+
+
+def detach_segment(segment: Any) -> None:
+    """Unmap it; the segment itself lives on unless it is marked for removal and we were the last.
+
+    C: int shmdt(const void *shmaddr); see shmdt(2). Fails with EINVAL (nothing attached there).
+    """
+    arguments = (segment.address,)
+    try:
+        segment.detach()
+    except _SYSV_IPC_RAISES as error:
+        _done("shmdt", arguments, -1, _errno_of(error, errno.EINVAL))
+    else:
+        _done("shmdt", arguments, 0)
+
+
+class SegmentStat(NamedTuple):
+    """What IPC_STAT says of a segment (struct shmid_ds); times in seconds since the epoch, 0 for never."""
+
+    key: int
+    uid: int
+    gid: int
+    cuid: int
+    cgid: int
+    mode: int
+    size: int
+    attached: int
+    creator_pid: int
+    last_pid: int
+    attach_time: int
+    detach_time: int
+    change_time: int
+
+    @property
+    def marked(self) -> bool:
+        """IPC_RMID has been called: the kernel destroys it at the last detach ("dest" in ipcs)."""
+        return bool(self.mode & SHM_DEST)
+
+
+def _shmctl(shmid: int, command: int, buffer: _ShmidDs | None) -> int:
+    result: int = _libc.shmctl(shmid, command, None if buffer is None else ctypes.byref(buffer))
+    return _done("shmctl", (shmid, command, buffer), result, ctypes.get_errno() if result < 0 else 0)
+
+
+def _stat_buffer(shmid: int) -> _ShmidDs:
+    buffer = _ShmidDs()
+    _shmctl(shmid, IPC_STAT, buffer)
+    return buffer
+
+
+def stat_segment(shmid: int) -> SegmentStat:
+    """Who owns it, its mode, size, times and how many have it attached.
+
+    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_STAT; see shmctl(2).
+    Fails with EACCES (no read permission), EINVAL or EIDRM (no such segment).
+    """
+    ds = _stat_buffer(shmid)
+    perm = ds.perm
+    return SegmentStat(
+        *(perm.key, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode),
+        *(ds.size, ds.attached, ds.creator_pid, ds.last_pid, ds.atime, ds.dtime, ds.ctime),
+    )
+
+
+def set_segment(shmid: int, *, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> None:
+    """Change its permissions or owner; what is None stays.
+
+    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_SET; see shmctl(2).
+    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
+    """
+    ds = _stat_buffer(shmid)
+    for field, value in (("mode", mode), ("uid", uid), ("gid", gid)):
+        if value is not None:
+            setattr(ds.perm, field, value)
+    _shmctl(shmid, IPC_SET, ds)
+
+
+def remove_segment(shmid: int) -> None:
+    """Mark it for removal: its key is free at once, its memory goes with the last detach.
+
+    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_RMID; see shmctl(2).
+    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
+    """
+    _shmctl(shmid, IPC_RMID, None)
+
+
+def _semget(key: int, flags: int, mode: int, initial: int) -> Any:
+    arguments = (key, 1, flags | mode)
+    try:
+        semaphore = sysv_ipc.Semaphore(key, flags, mode, initial)
+    except _SYSV_IPC_RAISES as error:
+        return _done("semget", arguments, -1, _errno_of(error, errno.ENOENT))
+    _done("semget", arguments, semaphore.id)
+    semaphore.block = False  # every semop is a try; waiting is wait_semaphore's
+    return semaphore
+
+
+def create_semaphore(key: int, mode: int, initial: int) -> Any:
+    """Make a set of one new semaphore and give it its first value.
+
+    C: int semget(key_t key, int nsems, int semflg), then semctl(semid, 0, SETVAL, initial); see semget(2).
+    Fails with EEXIST (the key is taken), ENOMEM, ENOSPC (SEMMNI, SEMMNS).
+    """
+    semaphore = _semget(key, IPC_CREAT | IPC_EXCL, mode, initial)
+    _done("semctl", (semaphore.id, 0, "SETVAL", initial), 0)
+    return semaphore
+
+
+def open_semaphore(key: int, permission: int = 0) -> Any:
+    """Find the existing semaphore with this key; `permission` is what its mode must grant us.
+
+    C: int semget(key_t key, int nsems, int semflg), without IPC_CREAT; see semget(2).
+    Fails with ENOENT (no such key), EACCES (the mode refuses `permission`).
+    """
+    return _semget(key, 0, permission, 0)
+
+
+def _semctl(semaphore: Any, name: str, *arguments: Any, call: Callable[[], Any]) -> int:
+    given = (semaphore.id, 0, name, *arguments)
+    try:
+        result = call()
+    except _SYSV_IPC_RAISES as error:
+        return _done("semctl", given, -1, _errno_of(error, errno.EINVAL))
+    return _done("semctl", given, result or 0)
+
+
+def semaphore_value(semaphore: Any) -> int:
+    """How many tokens it holds.
+
+    C: int semctl(int semid, int semnum, int cmd), with GETVAL; see semctl(2).
+    Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
+    """
+    return _semctl(semaphore, "GETVAL", call=lambda: semaphore.value)
+
+
+def semaphore_last_pid(semaphore: Any) -> int:
+    """The pid of the last process that operated on it, 0 when there is none in our pid namespace.
+
+    C: int semctl(int semid, int semnum, int cmd), with GETPID; see semctl(2). Fails like semaphore_value.
+    """
+    return _semctl(semaphore, "GETPID", call=lambda: semaphore.last_pid)
+
+
+def set_semaphore_value(semaphore: Any, value: int) -> None:
+    """Set it, which clears every process's undo: never on a semaphore in use.
+
+    C: int semctl(int semid, int semnum, int cmd, union semun arg), with SETVAL; see semctl(2).
+    """
+    _semctl(semaphore, "SETVAL", value, call=lambda: setattr(semaphore, "value", value))
+
+
+def set_semaphore(semaphore: Any, *, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> None:
+    """Change its permissions or owner; what is None stays.
+
+    C: int semctl(int semid, int semnum, int cmd, union semun arg), IPC_STAT then IPC_SET; see semctl(2).
+    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
+    """
+    for field, value in (("mode", mode), ("uid", uid), ("gid", gid)):
+        if value is not None:
+            _semctl(semaphore, "IPC_SET", {field: value}, call=partial(setattr, semaphore, field, value))
+
+
+def remove_semaphore(semaphore: Any) -> None:
+    """Remove it at once; whoever waits on it wakes with EIDRM.
+
+    C: int semctl(int semid, int semnum, int cmd), with IPC_RMID; see semctl(2).
+    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
+    """
+    _semctl(semaphore, "IPC_RMID", call=semaphore.remove)
+
+
+def _semop(semaphore: Any, change: int, operate: Callable[[], None], answer: int) -> bool:
+    """One semop that never sleeps; False when its errno is `answer`. The hot path: reports only when traced."""
+    try:
+        operate()
+        number = 0
+        if observer is None:
+            return True
+    except _SYSV_IPC_RAISES as error:
+        number = _errno_of(error, errno.EINVAL)
+    arguments = (semaphore.id, change, IPC_NOWAIT | _undo(semaphore))
+    _done("semop", arguments, -1 if number else 0, number, answer)
+    return not number
+
+
+def _undo(semaphore: Any) -> int:
+    return SEM_UNDO if semaphore.undo else 0
+
+
+def try_semaphore(semaphore: Any) -> bool:
+    """Take a token if there is one; False if not.
+
+    C: int semop(int semid, struct sembuf *sops, size_t nsops), with {0, -1, IPC_NOWAIT}; see semop(2).
+    Fails with EIDRM or EINVAL (removed), EACCES (the mode). EAGAIN is the answer False.
+    """
+    return _semop(semaphore, -1, semaphore.acquire, errno.EAGAIN)
+
+
+def release_semaphore(semaphore: Any) -> None:
+    """Put a token back, waking one waiter. One that is full to SEMVMX (32767) stays as it is: it wakes anyone.
+
+    C: int semop(int semid, struct sembuf *sops, size_t nsops), with {0, +1, IPC_NOWAIT}; see semop(2).
+    Fails with EIDRM or EINVAL (removed), EACCES (the mode). ERANGE is the full one.
+    """
+    _semop(semaphore, 1, semaphore.release, errno.ERANGE)
+
+
+def wait_semaphore(semaphore: Any, timeout: float) -> bool:
+    """Take a token, asleep until one comes; False after `timeout` seconds or when a signal woke us.
+
+    C: int semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout); see semop(2).
+    Fails with EIDRM or EINVAL (removed), EACCES (the mode). EAGAIN and EINTR are the answer False: the kernel
+    never restarts this call after a signal (signal(7)), and the caller looks at head and tail anyway.
+    """
+    operation = _Sembuf(0, -1, _undo(semaphore))
+    limit = _Timespec(int(timeout), int(timeout % 1 * 1_000_000_000))
+    result = _libc.semtimedop(semaphore.id, ctypes.byref(operation), 1, ctypes.byref(limit))
+    number = ctypes.get_errno() if result < 0 else 0
+    answer = errno.EINTR if number == errno.EINTR else errno.EAGAIN
+    _done("semtimedop", (semaphore.id, -1, operation.flags, timeout), result, number, answer)
+    return not number

@@ -1,0 +1,457 @@
+"""The System V objects of one channel: how they come about, what proves that they are ours, and how they go.
+
+Everything here happens in the doorway, except using the objects. The order of the stores is the proof:
+
+    creation   segment; magic "SHMPAIR?"; key path; each semaphore, its id noted at once; the rest; magic "SHMPAIR1"
+    removal    state FINISHED or REMOVED; the semaphores by their noted ids; the segment
+
+so whatever a creator or remover left when it died can be told from an object of somebody else, and cleared.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from common import sysv
+from common.ipc import CallFailed, ChannelError, Gone, NotOurs
+from common.layout import (
+    FINISHED,
+    HALF_MADE,
+    MAGIC,
+    NOT_CREATED,
+    OPEN,
+    PAGE,
+    REMOVED,
+    SEMAPHORES,
+    VERSION,
+    BadSegment,
+    Geometry,
+    Header,
+    read_geometry,
+)
+
+CHANNELS = range(32)
+DEFAULT_GEOMETRY = Geometry(slot_count=8, slot_size=256 * 1024)
+READ_WRITE = 0o600  # what a participant asks of the mode, whichever class it falls in
+
+# A wake-up costs tens of microseconds and a refused try half of one, so a short wait is better spun away; on a
+# single CPU the other side could not run meanwhile.
+SPIN = 40 if len(os.sched_getaffinity(0)) > 1 else 1
+
+
+class Counter:
+    """A counting semaphore."""
+
+    def __init__(self, semaphore: Any) -> None:
+        self.semaphore = semaphore
+
+    def acquire(self, timeout: float) -> bool:
+        """Take a token: a short spin, then asleep up to `timeout` seconds. Raises Gone."""
+        for _ in range(SPIN if timeout else 1):
+            if sysv.try_semaphore(self.semaphore):
+                return True
+        return sysv.wait_semaphore(self.semaphore, timeout) if timeout else False
+
+    def release(self) -> None:
+        """Put a token back. Raises Gone."""
+        sysv.release_semaphore(self.semaphore)
+
+
+class Turn(Counter):
+    """A semaphore of initial value 1 whose operations the kernel undoes when their process dies (SEM_UNDO)."""
+
+    def __init__(self, semaphore: Any) -> None:
+        super().__init__(semaphore)
+        semaphore.undo = True
+
+    def holder(self) -> int | None:
+        """The pid of the holder, None when nobody holds it: a hint, for messages only."""
+        return None if sysv.semaphore_value(self.semaphore) else sysv.semaphore_last_pid(self.semaphore)
+
+
+class Presence:
+    """A semaphore that counts the live: what a process adds, the kernel takes back when it dies (SEM_UNDO)."""
+
+    def __init__(self, semaphore: Any) -> None:
+        self.semaphore = semaphore
+        semaphore.undo = True
+
+    def enter(self) -> None:
+        """Count this process in."""
+        sysv.release_semaphore(self.semaphore)
+
+    def leave(self) -> None:
+        """Count this process out."""
+        sysv.try_semaphore(self.semaphore)
+
+    def present(self) -> bool:
+        """Whether any live process has entered."""
+        return sysv.semaphore_value(self.semaphore) > 0
+
+
+class Place(NamedTuple):
+    """Where a channel is: its key path and number, and the six keys that follow from them."""
+
+    path: str
+    channel: int
+    dev: int
+    ino: int
+    segment_key: int
+    semaphore_keys: tuple[int, ...]
+
+    @classmethod
+    def of(cls, path: str, channel: int, identity: tuple[int, int]) -> Place:
+        """`identity` is (st_dev, st_ino) of the path. Raises CallFailed when ftok cannot find it."""
+        first = 8 * channel + 1
+        keys = [sysv.make_key(path, first + index) for index in range(1 + len(SEMAPHORES))]
+        return cls(path, channel, *identity, keys[0], tuple(keys[1:]))
+
+
+class SysvFamily:
+    """One channel's segment, attached, and its five semaphores, opened."""
+
+    def __init__(self, place: Place, shmid: int, address: int | None = None, *, observe: bool = False) -> None:
+        flags = (sysv.SHM_RND if address is not None else 0) | (sysv.SHM_RDONLY if observe else 0)
+        self.place = place
+        self.shmid = shmid
+        self._segment = sysv.attach_segment(shmid, address, flags)
+        memory = sysv.segment_memory(self._segment)
+        # The kernel maps it read-only, but the memoryview would not say so before the SIGSEGV.
+        self.memory = memory.toreadonly() if observe else memory
+        self.address: int = self._segment.address
+        self.created = False
+
+    def __str__(self) -> str:
+        return f"segment {self.shmid}"
+
+    def open_semaphores(self, permission: int = READ_WRITE) -> None:
+        """Open all five by key. Raises CallFailed, ENOENT for one that is gone or is not the one we noted."""
+        header = Header(self.memory)
+        try:
+            noted = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
+        finally:
+            header.release()
+        opened = []
+        for key, semid in zip(self.place.semaphore_keys, noted, strict=True):
+            semaphore = sysv.open_semaphore(key, permission)
+            if semaphore.id != semid:
+                raise CallFailed("semget", (key, 1, permission), errno.ENOENT)
+            opened.append(semaphore)
+        self._use(opened)
+
+    def _use(self, semaphores: list[Any]) -> None:
+        self.semaphores = semaphores
+        self.full_slots = Counter(semaphores[0])
+        self.empty_slots = Counter(semaphores[1])
+        self.writer_turn = Turn(semaphores[2])
+        self.reader_turn = Turn(semaphores[3])
+        self.writers = Presence(semaphores[4])
+
+    def create_semaphores(self, values: tuple[int, ...], mode: int) -> None:
+        """Make all five with their first `values`, and note each id in the header at once."""
+        header = Header(self.memory)
+        try:
+            made = []
+            for index, (key, value) in enumerate(zip(self.place.semaphore_keys, values, strict=True)):
+                made.append(_create_or_adopt(key, mode, value))
+                header.set_semaphore_id(index, made[-1].id)
+        finally:
+            header.release()
+        self._use(made)
+
+    def stat(self) -> sysv.SegmentStat:
+        """IPC_STAT of the segment. Raises Gone, CallFailed."""
+        return sysv.stat_segment(self.shmid)
+
+    def removed(self) -> bool:
+        """Whether the segment is marked for removal: no one else can join any more."""
+        try:
+            return self.stat().marked
+        except Gone:
+            return True
+
+    def alone(self) -> bool:
+        """Whether no other process has the segment attached."""
+        return self.stat().attached == 1
+
+    def set_mode(self, mode: int) -> None:
+        """IPC_SET on the segment and the semaphores. Raises CallFailed."""
+        sysv.set_segment(self.shmid, mode=mode)
+        for semaphore in self.semaphores:
+            sysv.set_semaphore(semaphore, mode=mode)
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """IPC_SET on the segment and the semaphores; None leaves the owner or the group. Raises CallFailed."""
+        sysv.set_segment(self.shmid, uid=uid, gid=gid)
+        for semaphore in self.semaphores:
+            sysv.set_semaphore(semaphore, uid=uid, gid=gid)
+
+    def check_removable(self) -> None:
+        """Raise what IPC_RMID would raise (EPERM), before anything is changed."""
+        stat = self.stat()
+        if os.geteuid() not in (0, stat.uid, stat.cuid):
+            sysv.remove_segment(self.shmid)
+
+    def remove(self) -> None:
+        """Remove the semaphores that the header notes, then mark the segment; what is gone already is passed over."""
+        self.remove_semaphores()
+        try:
+            if not self.stat().marked:
+                sysv.remove_segment(self.shmid)
+        except Gone:
+            pass
+
+    def remove_semaphores(self) -> None:
+        """Remove the semaphores that the header notes, each only if our key still leads to that very id."""
+        header = Header(self.memory)
+        try:
+            # Version is stored after the ids were set to NOT_CREATED: without it the ids mean nothing yet.
+            noted = [header.semaphore_id(i) if header.version else NOT_CREATED for i in range(len(SEMAPHORES))]
+        finally:
+            header.release()
+        for key, semid in zip(self.place.semaphore_keys, noted, strict=True):
+            try:
+                semaphore = sysv.open_semaphore(key)
+                if semaphore.id == semid:
+                    sysv.remove_semaphore(semaphore)
+            except Gone:
+                pass
+            except CallFailed as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
+    def detach(self) -> None:
+        """Give the memory back; every view of it must be released before. Raises CallFailed (EINVAL)."""
+        self.memory.release()
+        sysv.detach_segment(self._segment)
+
+
+class Wanted(NamedTuple):
+    """What a writer asks of its channel; a `slots` or `slot_size` (bytes) of None takes what there is."""
+
+    slots: int | None
+    slot_size: int | None
+    mode: int
+    exclusive: bool
+
+    def geometry(self, default: Geometry) -> Geometry:
+        """The wish, with `default` where there is none."""
+        slots = default.slot_count if self.slots is None else self.slots
+        return Geometry(slots, default.slot_size if self.slot_size is None else self.slot_size)
+
+
+def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], address: int | None = None) -> SysvFamily:
+    """Open the channel, or create it where there is none. In the doorway.
+
+    Raises what open_channel and create_channel raise; CallFailed with EEXIST when it is wanted for ourselves, with
+    EINVAL when it is divided otherwise than wanted.
+    """
+    family = open_channel(place, say, address)
+    if family is None:
+        return create_channel(place, wanted.geometry(DEFAULT_GEOMETRY), wanted.mode, address)
+    try:
+        there = read_geometry(family.memory)
+        asked = wanted.geometry(there)
+        if wanted.exclusive:
+            sysv.create_segment(place.segment_key, asked.segment_size, wanted.mode)
+        if asked != there:
+            sysv.open_segment(place.segment_key, asked.segment_size)  # EINVAL when it is too large
+            raise ChannelError(
+                f"EINVAL: the channel has {there.slot_count} slots of {there.slot_size} bytes; leave --slots and"
+                " --slot-size out, or remove it first with `writer.py --remove`"
+            )
+    except BaseException:
+        family.detach()
+        raise
+    return family
+
+
+def create_channel(place: Place, geometry: Geometry, mode: int, address: int | None = None) -> SysvFamily:
+    """Create the channel's segment and semaphores. In the doorway; what fails half-way is taken back.
+
+    Raises CallFailed (EEXIST, EINVAL, ENOMEM, ENOSPC), NotOurs for a semaphore of somebody else.
+    """
+    shmid = sysv.create_segment(place.segment_key, geometry.segment_size, mode)
+    try:
+        family = SysvFamily(place, shmid, address)
+    except CallFailed:
+        sysv.remove_segment(shmid)
+        raise
+    try:
+        _initialise(family, geometry, mode)
+    except BaseException:
+        family.remove()
+        family.detach()
+        raise
+    family.created = True
+    return family
+
+
+def _initialise(family: SysvFamily, geometry: Geometry, mode: int) -> None:
+    header = Header(family.memory)
+    try:
+        header.magic = HALF_MADE
+        header.key_dev, header.key_ino = family.place.dev, family.place.ino
+        for index in range(len(SEMAPHORES)):
+            header.set_semaphore_id(index, NOT_CREATED)
+        header.version = VERSION
+        family.create_semaphores((0, min(geometry.slot_count, _SEMVMX), 1, 1, 0), mode)
+        header.slot_count, header.slot_size = geometry
+        header.segment_size = geometry.segment_size
+        header.created_ns = time.time_ns()
+        header.creator_pid = os.getpid()
+        header.state = OPEN
+        header.magic = MAGIC
+    finally:
+        header.release()
+
+
+# The largest value of a semaphore on Linux (semget(2)). Tokens only wake, so fewer than slots is enough.
+_SEMVMX = 32767
+
+
+def open_channel(place: Place, say: Callable[[str], None], address: int | None = None) -> SysvFamily | None:
+    """Open the channel to take part in it; None when there is none. In the doorway.
+
+    What a dead creator or remover left half-way is cleared, which `say` hears. Raises NotOurs, CallFailed,
+    BadSegment.
+    """
+    try:
+        shmid = sysv.open_segment(place.segment_key, 0, READ_WRITE)
+    except CallFailed as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    family = SysvFamily(place, shmid, address)
+    try:
+        leftover = prove_ours(family)
+        if not leftover:
+            read_geometry(family.memory)
+            _open_or_rebuild_semaphores(family, say)
+            return family
+        family.remove()
+    except BaseException:
+        family.detach()
+        raise
+    family.detach()
+    say(f"cleared segment {shmid}, {leftover}")
+    return None
+
+
+def find_channel(place: Place, *, observe: bool) -> SysvFamily:
+    """Attach the channel to look at it (`observe`: read-only) or to change or remove it; no semaphore is opened.
+
+    Raises CallFailed (ENOENT: no channel; EACCES), NotOurs.
+    """
+    shmid = sysv.open_segment(place.segment_key)
+    sysv.stat_segment(shmid)  # IPC_STAT says EACCES before shmat does
+    family = SysvFamily(place, shmid, observe=observe)
+    try:
+        prove_ours(family)
+    except BaseException:
+        family.detach()
+        raise
+    return family
+
+
+def prove_ours(family: SysvFamily) -> str:
+    """Why this segment is a leftover to be cleared; "" for a channel in use. Raises NotOurs without proof."""
+    stat = family.stat()
+    if len(family.memory) < PAGE:
+        raise _not_ours(family, stat, f"its {stat.size} bytes are fewer than a header")
+    header = Header(family.memory)
+    try:
+        magic, path = header.magic, (header.key_dev, header.key_ino)
+        state = header.state
+    finally:
+        header.release()
+    ours = path == (family.place.dev, family.place.ino)
+    abandoned = stat.attached == 1 and stat.cuid == os.geteuid() and _is_dead(stat.creator_pid)
+    if magic in (MAGIC, HALF_MADE) and any(path) and not ours:
+        raise ChannelError(
+            f"key {family.place.segment_key & 0xFFFFFFFF:#010x} already belongs to another path"
+            f" (segment {family.shmid}); choose another --channel"
+        )
+    if magic == HALF_MADE and (ours or abandoned):
+        return "which its creator left half-made"
+    if magic == MAGIC and ours:
+        return {FINISHED: "which its last reader left half-removed", REMOVED: "left half-removed"}.get(state, "")
+    if abandoned and not any(family.memory[at : at + PAGE] != _ZEROS for at in range(0, stat.size, PAGE)):
+        return "which its creator left empty"
+    raise _not_ours(family, stat, f"its first bytes are {magic!r}, not {MAGIC!r}")
+
+
+_ZEROS = bytes(PAGE)
+
+
+def _not_ours(family: SysvFamily, stat: sysv.SegmentStat, why: str) -> NotOurs:
+    return NotOurs(
+        f"segment {family.shmid} of uid {stat.uid} has our key and is not a channel of ours: {why}."
+        f" It was left untouched; choose another --channel, or if nobody needs it: ipcrm -m {family.shmid}"
+    )
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether that process is certainly no more; a pid of 0 is outside our pid namespace: unknown means alive."""
+    try:
+        if pid:
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _create_or_adopt(key: int, mode: int, value: int) -> Any:
+    """A new semaphore, or the one that a dead creator had made and not yet noted in its header."""
+    try:
+        return sysv.create_semaphore(key, mode, value)
+    except CallFailed as error:
+        if error.errno != errno.EEXIST:
+            raise
+    semaphore = sysv.open_semaphore(key)
+    if not _never_used(semaphore.id):
+        raise NotOurs(
+            f"semaphore {semaphore.id} has our key {key & 0xFFFFFFFF:#010x} and is not provably ours."
+            f" It was left untouched; choose another --channel, or if nobody needs it: ipcrm -s {semaphore.id}"
+        )
+    sysv.set_semaphore(semaphore, mode=mode)
+    sysv.set_semaphore_value(semaphore, value)
+    return semaphore
+
+
+def _never_used(semid: int) -> bool:
+    """Whether it is a set of one semaphore, made by our uid and never operated on (proc_sysvipc_sem, proc(5))."""
+    with open("/proc/sysvipc/sem") as table:
+        names = table.readline().split()
+        for line in table:
+            row = dict(zip(names, line.split(), strict=False))
+            if int(row["semid"]) == semid:
+                return (row["nsems"], row["cuid"], row["otime"]) == ("1", str(os.geteuid()), "0")
+    return False
+
+
+def _open_or_rebuild_semaphores(family: SysvFamily, say: Callable[[str], None]) -> None:
+    """Open them; when one was removed (ipcrm) and nobody else is attached, make them anew: no record is lost."""
+    try:
+        family.open_semaphores()
+    except CallFailed as error:
+        if error.errno != errno.ENOENT or not family.alone():
+            raise
+        header = Header(family.memory)
+        try:
+            lag = header.head - header.tail
+            slots = header.slot_count
+        finally:
+            header.release()
+        if not 0 <= lag <= slots:
+            raise BadSegment(f"head and tail contradict each other: {lag} fragments in {slots} slots") from None
+        family.remove_semaphores()
+        values = (min(lag, _SEMVMX), min(slots - lag, _SEMVMX), 1, 1, 0)
+        family.create_semaphores(values, family.stat().mode & 0o777)
+        say("one of its semaphores had been removed: made all five anew, nothing is lost")

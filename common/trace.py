@@ -1,0 +1,182 @@
+"""The calls as they happen (--trace), in strace's form, and what a failed one means here.
+
+Loaded only by --trace and by an error: it knows how a call looks, not how to make one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+from common.ipc import CallFailed
+
+_GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"))
+_SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))
+_SEMOP_FLAGS = ((0x1000, "SEM_UNDO"), (0o4000, "IPC_NOWAIT"))
+_SHMCTL_COMMANDS = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT"}
+
+# What the errno means in this project and what to do about it; the man pages have the general wording.
+MEANING = {
+    ("shmget", errno.EINVAL): "no segment can have this size: it is 0, beyond SHMMAX (see `ipcs -l`), or beyond"
+    " that of the existing segment; change --slots or --slot-size",
+    ("shmget", errno.EEXIST): "--exclusive, and the channel exists; leave --exclusive out to join it,"
+    " or remove it with `writer.py --remove`",
+    ("shmget", errno.ENOENT): "no channel has this key; start writer.py, or check --key-path and --channel",
+    ("shmget", errno.EACCES): "the segment with this key belongs to someone else and its mode keeps us out;"
+    " its owner can widen it with `writer.py --chmod`, or choose another --channel",
+    ("shmget", errno.ENOMEM): "there is no memory for a segment of this size; lower --slots or --slot-size",
+    ("shmget", errno.ENOSPC): "the system has no segment left to give: SHMMNI segments or SHMALL pages are in use"
+    " (see `ipcs -lm` and `ipcs -m`); remove stale ones with `ipcrm -m ID`",
+    ("shmat", errno.EINVAL): "nothing can be attached at this address: it is in use or out of range;"
+    " choose another --attach-at or leave it out",
+    ("shmat", errno.EACCES): "the segment's mode does not let us attach it; its owner can widen it with"
+    " `writer.py --chmod`",
+    ("shmat", errno.ENOMEM): "the address space of this process is full; see `ulimit -v`",
+    ("shmctl", errno.EACCES): "the segment's mode does not let us read its state; its owner can widen it with"
+    " `writer.py --chmod`",
+    ("shmctl", errno.EPERM): "only the owner, the creator or root may change or remove it; ask them",
+    ("shmdt", errno.EINVAL): "no segment is attached at this address (any more)",
+    ("semget", errno.EACCES): "the semaphore's mode does not let us use it; its owner can widen it with"
+    " `writer.py --chmod`",
+    ("semget", errno.ENOENT): "the channel has lost this semaphore; `writer.py --remove` clears what is left",
+    ("semget", errno.ENOSPC): "the system has no semaphore left to give (SEMMNI, SEMMNS: see `ipcs -ls`);"
+    " remove stale ones with `ipcrm -s ID`",
+    ("semop", errno.EACCES): "the semaphore's mode does not let us use it (any more); its owner can widen it with"
+    " `writer.py --chmod`",
+    ("semop", errno.ENOMEM): "the kernel has no memory for SEM_UNDO",
+    ("semop", errno.ENOSPC): "the kernel has no room for SEM_UNDO (SEMMNU)",
+    ("semctl", errno.EPERM): "only the owner, the creator or root may change or remove it; ask them",
+    ("semctl", errno.EACCES): "the semaphore's mode does not let us read it; its owner can widen it with"
+    " `writer.py --chmod`",
+    ("ftok", errno.ENOENT): "--key-path must name an existing file or directory",
+    ("ftok", errno.EACCES): "a directory above --key-path cannot be searched; choose another --key-path",
+}
+_WAS_REMOVED = "the channel was removed, by `--remove` or ipcrm; start writer.py to make a new one"
+
+
+def errno_name(number: int | None) -> str:
+    """The symbol of an errno, such as 'EACCES'."""
+    return errno.errorcode.get(number or 0, f"errno {number}")
+
+
+def format_failure(error: CallFailed) -> str:
+    """The call, its errno by name, what that means here and what to do: one line."""
+    said = f"{format_call(error.name, error.arguments)}: {errno_name(error.errno)} ({error.strerror})"
+    name = "semop" if error.name == "semtimedop" else error.name
+    meaning = MEANING.get((name, error.errno or 0))
+    if error.errno == errno.EIDRM or (error.errno == errno.EINVAL and not meaning):
+        meaning = _WAS_REMOVED
+    return f"{said}: {meaning}" if meaning else said
+
+
+_FILE_MEANING = {
+    errno.ENOSPC: "the disk is full; make room, then go on with --resume, or read on elsewhere: nothing is lost",
+    errno.ENOENT: "there is no such file; check the path",
+    errno.EACCES: "its permissions keep us out; check them, or name another file",
+    errno.EISDIR: "a directory is not a record; name a file",
+    errno.EBADF: "it is closed; redirect it to a file or a pipe",
+    errno.EIO: "the device failed; what was committed stays in the channel",
+    errno.EROFS: "this file system is read-only; name a file elsewhere",
+}
+
+
+def format_file_error(error: OSError) -> str:
+    """Which file, the errno by name, what to do: one line."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    meaning = _FILE_MEANING.get(error.errno or 0)
+    return f"{where}{errno_name(error.errno)} ({error.strerror})" + (f": {meaning}" if meaning else "")
+
+
+def printer(write: Callable[[str], None]) -> Callable[[Any], None]:
+    """An observer for sysv.observer: one line a call, in strace's form."""
+
+    def show(call: Any) -> None:
+        result = str(call.result)
+        if call.name == "shmat" and not call.errno:
+            result = hex(call.result)
+        elif call.name == "ftok":
+            result = _key(call.result) if not call.errno else "-1"
+        if call.errno:
+            result = f"-1 {errno_name(call.errno)} ({os.strerror(call.errno)})"
+        write(f"{format_call(call.name, call.arguments)} = {result}")
+
+    return show
+
+
+def format_call(name: str, arguments: tuple[Any, ...]) -> str:
+    """The call as C would have it, with symbolic flags: shmget(0x01020ab3, 2101248, IPC_CREAT|IPC_EXCL|0660)."""
+    return f"{name}({', '.join(_FORMAT[name](*arguments))})"
+
+
+def _flags(value: int, names: tuple[tuple[int, str], ...], octal_rest: bool = False) -> str:
+    parts = [name for bit, name in names if value & bit]
+    rest = value & ~sum(bit for bit, _ in names)
+    if rest or not parts:
+        parts.append(f"{rest:#05o}".replace("0o", "0") if octal_rest and rest else str(rest))
+    return "|".join(parts)
+
+
+def _key(key: int) -> str:
+    return f"{key & 0xFFFFFFFF:#010x}"
+
+
+def _ftok(path: str, project_id: int) -> list[str]:
+    return [f'"{path}"', str(project_id)]
+
+
+def _get(key: int, size: int, flags: int) -> list[str]:
+    return [_key(key), str(size), _flags(flags, _GET_FLAGS, octal_rest=True)]
+
+
+def _shmat(shmid: int, address: int | None, flags: int) -> list[str]:
+    return [str(shmid), "NULL" if address is None else hex(address), _flags(flags, _SHMAT_FLAGS)]
+
+
+def _shmdt(address: int) -> list[str]:
+    return [hex(address)]
+
+
+def _shmctl(shmid: int, command: int, buffer: Any) -> list[str]:
+    shown = "NULL" if command == 0 else "buf"
+    if buffer is not None:
+        perm = buffer.perm
+        shown = (
+            f"{{uid={perm.uid}, gid={perm.gid}, mode={perm.mode:#o}, segsz={buffer.size}, nattch={buffer.attached}}}"
+        )
+        shown = shown.replace("mode=0o", "mode=0")
+    return [str(shmid), _SHMCTL_COMMANDS[command], shown]
+
+
+def _semctl(semid: int, number: int, command: str, *arguments: Any) -> list[str]:
+    shown = []
+    for argument in arguments:
+        if isinstance(argument, dict):
+            shown.append(
+                "{" + ", ".join(f"{k}={v:#o}" if k == "mode" else f"{k}={v}" for k, v in argument.items()) + "}"
+            )
+        else:
+            shown.append(str(argument))
+    return [str(semid), str(number), command, *shown]
+
+
+def _semop(semid: int, change: int, flags: int) -> list[str]:
+    return [str(semid), f"[{{0, {change}, {_flags(flags, _SEMOP_FLAGS)}}}]", "1"]
+
+
+def _semtimedop(semid: int, change: int, flags: int, timeout: float) -> list[str]:
+    return [*_semop(semid, change, flags), f"{{{timeout:g} s}}"]
+
+
+_FORMAT: dict[str, Callable[..., list[str]]] = {
+    "ftok": _ftok,
+    "shmget": _get,
+    "shmat": _shmat,
+    "shmdt": _shmdt,
+    "shmctl": _shmctl,
+    "semget": _get,
+    "semctl": _semctl,
+    "semop": _semop,
+    "semtimedop": _semtimedop,
+}

@@ -1,0 +1,132 @@
+"""What there is, for a person or a program: reader.py --status.
+
+A view renders one snapshot and never touches the ring. It takes no turn, so the snapshot is not atomic: head, tail
+and the semaphores may have moved between one look and the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from typing import Any
+
+from common import cli, sysv
+from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, BadSegment, Header, read_geometry
+from common.sysv_family import Place, SysvFamily, find_channel
+
+_STATES = {OPEN: "open", FINISHED: "finished", REMOVED: "removed"}
+
+
+def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
+    """Print IPC_STAT, the semaphores and the header. Raises CallFailed (ENOENT, EACCES), NotOurs."""
+    doorway = cli.find_doorway(options, talk)
+    place = Place.of(options.key_path, options.channel, doorway.identity())
+    with doorway:
+        family = find_channel(place, observe=True)
+    try:
+        status = read_status(family)
+    finally:
+        family.detach()
+    if options.json:
+        print(json.dumps(status, indent=2))
+    else:
+        _print_tables(status)
+    return 0
+
+
+def read_status(family: SysvFamily) -> dict[str, Any]:
+    """The snapshot: plain values only. `damage` is what is wrong with the header, None if nothing is."""
+    place, stat = family.place, family.stat()
+    damage = None
+    try:
+        read_geometry(family.memory)
+    except BadSegment as error:
+        damage = str(error)
+    return {
+        "key": f"{place.segment_key & 0xFFFFFFFF:#010x}",
+        "key_path": os.path.abspath(place.path),
+        "channel": place.channel,
+        "segment": {
+            "id": family.shmid,
+            "size": stat.size,
+            "mode": f"{stat.mode & 0o777:04o}",
+            "uid": stat.uid,
+            "gid": stat.gid,
+            "creator_uid": stat.cuid,
+            "creator_gid": stat.cgid,
+            "creator_pid": stat.creator_pid,
+            "last_pid": stat.last_pid,
+            "attached": stat.attached - 1,  # without ourselves
+            "attach_time": stat.attach_time,
+            "detach_time": stat.detach_time,
+            "change_time": stat.change_time,
+            "marked_for_removal": stat.marked,
+        },
+        "semaphores": {name: _read_semaphore(family, index) for index, name in enumerate(SEMAPHORES)},
+        "header": _read_header(family),
+        "damage": damage,
+    }
+
+
+def _read_header(family: SysvFamily) -> dict[str, Any]:
+    header = Header(family.memory)
+    try:
+        tail, head = header.tail, header.head
+        return {
+            "magic": header.magic.decode("latin-1"),
+            "version": header.version,
+            "state": _STATES.get(header.state, str(header.state)),
+            "slot_count": header.slot_count,
+            "slot_size": header.slot_size,
+            "created_ns": header.created_ns,
+            "creator_pid": header.creator_pid,
+            "writers_joined": header.writers_joined,
+            "writer_pid": header.writer_pid,
+            "reader_pid": header.reader_pid,
+            "head": head,
+            "tail": tail,
+            "unread": head - tail,
+        }
+    finally:
+        header.release()
+
+
+def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
+    header = Header(family.memory)
+    noted = header.semaphore_id(index)
+    header.release()
+    try:
+        semaphore = sysv.open_semaphore(family.place.semaphore_keys[index])
+        value = sysv.semaphore_value(semaphore)
+        last_pid = sysv.semaphore_last_pid(semaphore)
+    except OSError as error:
+        return {"id": noted, "value": None, "error": cli.describe(error)}
+    return {"id": noted, "value": value, "last_pid": last_pid}
+
+
+def _print_tables(status: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    segment, header = status["segment"], status["header"]
+
+    def table(title: str, rows: dict[str, Any]) -> None:
+        shown = Table(title=title, title_justify="left", show_header=False)
+        for name, value in rows.items():
+            shown.add_row(name.replace("_", " "), str(value))
+        console.print(shown)
+
+    for name in ("attach_time", "detach_time", "change_time"):
+        segment[name] = time.strftime("%F %T", time.localtime(segment[name])) if segment[name] else "never"
+    header["created_ns"] = time.strftime("%F %T", time.localtime(header["created_ns"] // 10**9))
+    table(
+        f"segment, by shmctl(IPC_STAT): key {status['key']}, {status['key_path']}, channel {status['channel']}", segment
+    )
+    semaphores = status["semaphores"].items()
+    table("semaphores, by semctl(GETVAL)", {name: f"{s['value']}  (id {s['id']})" for name, s in semaphores})
+    table("header, by a look at the segment (not atomic)", header)
+    if status["damage"]:
+        console.print(f"damaged: {status['damage']}", markup=False)

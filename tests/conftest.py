@@ -1,0 +1,56 @@
+"""Fixtures for every test: a key path of its own, and the proof that no IPC object stays behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sysv_ipc
+
+from tests.helpers import Pair, kill_children
+
+
+def _keys_of(path: Path) -> set[int]:
+    return {sysv_ipc.ftok(str(path), project_id, silence_warning=True) for project_id in range(1, 256)}
+
+
+def _left_behind(keys: set[int]) -> list[str]:
+    found = []
+    for kind in ("shm", "sem"):
+        with open(f"/proc/sysvipc/{kind}") as table:
+            next(table)
+            found += [f"{kind}: {line.strip()}" for line in table if int(line.split()[0]) in keys]
+    return found
+
+
+@pytest.fixture
+def key_path(tmp_path: Path) -> Iterator[Path]:
+    """A key path that no other worker shares; the test fails if an object with one of its keys is left.
+
+    ftok keeps 16 bits of the inode, so two files in two workers can have the same keys: each worker takes only
+    inodes of its own residue.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    for attempt in range(1000):
+        path = tmp_path / f"key{attempt}"
+        path.touch()
+        if path.stat().st_ino % workers == mine:
+            break
+    keys = _keys_of(path)
+    yield path
+    kill_children()
+    left = _left_behind(keys)
+    for line in left:
+        kind, row = line.split(":", 1)
+        remove = sysv_ipc.remove_shared_memory if kind == "shm" else sysv_ipc.remove_semaphore
+        remove(int(row.split()[1]))
+    assert not left, "IPC objects left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture
+def pair(key_path: Path, tmp_path: Path) -> Pair:
+    """Both programs on one key path."""
+    return Pair(key_path, tmp_path)

@@ -1,0 +1,97 @@
+"""What the tests share: running both programs on one key path, and waiting for conditions instead of time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No test waits so long unless something hangs; generous, because the machines are shared.
+PATIENCE = 60.0
+
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def kill_children() -> None:
+    """Kill whatever a failed test left running, so that its objects can be checked."""
+    while _children:
+        child = _children.pop()
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        for stream in (child.stdin, child.stdout, child.stderr):
+            if stream:
+                stream.close()
+
+
+def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """Return the condition's first true value; fail after PATIENCE seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"{what} did not come about in {PATIENCE} s")
+
+
+class Pair:
+    """Runs writer.py and reader.py on one key path. `start_*` returns a Popen, the plain verbs wait for the end."""
+
+    def __init__(self, key_path: Path, directory: Path) -> None:
+        self.key_path = key_path
+        self.directory = directory
+
+    def command(self, program: str, *arguments: object) -> list[str]:
+        """The command line of `program` ("writer" or "reader") on this key path."""
+        words = [sys.executable, ROOT / f"{program}.py", "--key-path", self.key_path, *arguments]
+        return [str(word) for word in words]
+
+    def start(self, program: str, *arguments: object, **popen: Any) -> subprocess.Popen[bytes]:
+        """Start a program; its standard streams are pipes unless `popen` says otherwise."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        child = subprocess.Popen(self.command(program, *arguments), cwd=self.directory, **{**pipes, **popen})
+        _children.append(child)
+        return child
+
+    def run(self, program: str, *arguments: object, stdin: bytes = b"", **popen: Any) -> Finished:
+        """Run a program to its end."""
+        return finish(self.start(program, *arguments, **popen), stdin)
+
+    def write(self, *arguments: object, stdin: bytes = b"", **popen: Any) -> Finished:
+        return self.run("writer", *arguments, stdin=stdin, **popen)
+
+    def read(self, *arguments: object, **popen: Any) -> Finished:
+        return self.run("reader", *arguments, **popen)
+
+    def status(self) -> dict[str, Any] | None:
+        """`reader.py --status --json`, None while there is no channel."""
+        done = self.read("--status", "--json")
+        return json.loads(done.out) if done.code == 0 else None
+
+
+class Finished:
+    """How a program ended: exit code, standard output (bytes), standard error (text)."""
+
+    def __init__(self, code: int, out: bytes, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def __repr__(self) -> str:
+        return f"exit code {self.code}, {len(self.out)} bytes of output, standard error:\n{self.err}"
+
+
+def finish(child: subprocess.Popen[bytes], stdin: bytes | None = None) -> Finished:
+    """Wait for a program's end and collect what it said."""
+    out, err = child.communicate(stdin if child.stdin else None, timeout=PATIENCE)
+    return Finished(child.returncode, out or b"", (err or b"").decode(errors="replace"))
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

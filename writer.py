@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""The producer: puts records into a shared memory segment, where reader.py finds them.
+
+    python writer.py "hello"            one record, which waits in the segment for a reader
+    python writer.py                    type: one record a line, Ctrl-D ends
+    python writer.py --file PATH        a whole file as one record (or < PATH, or `producer |`)
+
+The flow is the lab's: create (or open), attach, write, detach. The reader that finds nothing left removes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+
+from common import cli, streams
+from common.channel import Patience, WriteEnd
+from common.ipc import CallFailed, ChannelError
+from common.layout import UNKNOWN, BadSegment
+from common.sysv_family import join_channel
+
+
+def main(talk: cli.Talk) -> int:
+    """Create or open the segment, attach it, write into it, detach it."""
+    options = cli.writer_options()
+    talk.obey(options)
+    if options.remove or options.chmod is not None or options.chown:
+        from common.control import change
+
+        return change(options, talk)
+    source = open_input(options)
+    end = attach(options, talk)
+    try:
+        write(end, source, options, talk)
+    except BaseException:
+        detach(end, talk, failed=True)
+        raise
+    detach(end, talk)
+    return 0
+
+
+def open_input(options: argparse.Namespace) -> int:
+    """The descriptor to read; opened before there is a segment, so that a bad path leaves nothing behind."""
+    if not options.file:
+        return 0
+    if os.path.isdir(options.file):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), options.file)
+    return os.open(options.file, os.O_RDONLY)
+
+
+def attach(options: argparse.Namespace, talk: cli.Talk) -> WriteEnd:
+    """Join the channel as a writer: shmget and shmat, and create it where there is none."""
+    doorway = cli.find_doorway(options, talk)
+    place = cli.find_place(options, doorway, talk)
+    with doorway:
+        family = join_channel(place, cli.wanted(options), talk.step, options.attach_at)
+        end = WriteEnd(family, doorway, Patience(options.timeout, talk.wait))
+        end.join()
+    talk.attached(family, end.ring.geometry)
+    return end
+
+
+def write(end: WriteEnd, source: int, options: argparse.Namespace, talk: cli.Talk) -> None:
+    """Put the message, the lines or the file into the segment."""
+    typed = not options.message and not options.file and os.isatty(source)
+    if options.message:
+        text = os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b"")
+        record: streams.MessageSource | streams.FileSource = streams.MessageSource(text)
+    else:
+        record = streams.FileSource(source, options.file or "standard input")
+    with cli.Tally(end, options, None if record.total == UNKNOWN else record.total) as tally:
+        if typed:
+            talk.step("type: one record a line, Ctrl-D ends")
+        if typed or options.lines:
+            streams.send_lines(end, source, verify=options.verify, prompt=talk.prompt if typed else talk.nothing)
+        else:
+            end.send(record, resume=options.resume, verify=options.verify)
+    talk.step(tally.summary("sent"))
+    if options.wait:
+        end.wait_until_consumed()
+        talk.step("all of it is consumed")
+
+
+def detach(end: WriteEnd, talk: cli.Talk, *, failed: bool = False) -> None:
+    """Leave the channel: shmdt. What was sent waits in the segment for a reader."""
+    removed = False
+    try:
+        with end.doorway:
+            removed = end.leave(unused=failed)
+    except (ChannelError, BadSegment, CallFailed):
+        pass  # a channel that is damaged or gone needs no goodbye; the kernel counts us out
+    waiting = 0 if removed else end.unread()
+    end.detach()
+    if not failed:
+        talk.step("removed the channel, nothing is left" if removed else f"detached; {waiting} slots wait for a reader")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("writer", main))
