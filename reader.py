@@ -11,6 +11,7 @@ The flow is the lab's: open, attach, read, detach, remove. Either side may start
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -29,15 +30,21 @@ def main(talk: cli.Talk) -> int:
         from common.view import show_status
 
         return show_status(options, talk)
-    sink = streams.open_output(options.output, resume=options.resume) if options.output else streams.StreamSink(1)
-    end = attach(options, talk)
-    try:
-        whole = read(end, sink, options, talk)
-    except BaseException:
-        detach(end, talk, failed=True)
-        raise
-    detach(end, talk)
-    return 0 if whole else 1
+    sink = streams.open_output(options.output) if options.output else streams.StreamSink(1)
+    torn = 0
+    while True:
+        end = attach(options, talk)
+        try:
+            over = read(end, sink, options, talk)
+        except BaseException:
+            detach(end, talk, failed=True)
+            raise
+        detach(end, talk)
+        torn += end.torn
+        if not (over and options.follow):
+            return 1 if torn else 0
+        # Another reader was at the end first and removed the channel: --follow waits for the next one.
+        options.count = options.count and options.count - end.records
 
 
 def attach(options: argparse.Namespace, talk: cli.Talk) -> ReadEnd:
@@ -54,34 +61,31 @@ def attach(options: argparse.Namespace, talk: cli.Talk) -> ReadEnd:
         patience.beat(Reason("waiting for a channel; start writer.py", missing=True), time.monotonic() - began)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-    end = ReadEnd(family, doorway, patience, keep=options.keep, follow=options.follow)
+    end = ReadEnd(family, doorway, patience, keep=options.keep, follow=options.follow, resume=options.resume)
     talk.attached(family, end.ring.geometry)
     return end
 
 
 def read(end: ReadEnd, sink: streams.StreamSink, options: argparse.Namespace, talk: cli.Talk) -> bool:
-    """Take records out until the channel is over or there were enough; False when one was torn."""
-    whole = True
-    with cli.Tally(end, options) as tally:
+    """Take records out of the segment; True when the channel is over, False when there were enough."""
+    over = False
+    end.on_continued = lambda slot: talk.step(
+        f"going on at byte {slot.offset + slot.taken} of record {slot.record}, where another reader stopped"
+    )
+    with cli.Tally(end, options, bar=bool(options.output) or not os.isatty(1)) as tally:
         try:
-            while options.count is None or end.records < options.count:
+            while not over and (options.count is None or end.records < options.count):
                 receipt = end.receive(sink, options.count and options.count - end.records)
-                if receipt is None:
-                    break
-                if receipt.aborted:
-                    whole = False
-                    lost = receipt.aborted
+                over = receipt is None
+                if receipt and receipt.aborted:
                     talk.error(
-                        f"record {lost.record} is torn: its writer, pid {lost.writer_pid}, stopped after"
-                        f" {lost.offset} bytes, and another went on"
+                        f"record {receipt.aborted.record} is torn: its writer, pid {receipt.aborted.writer_pid},"
+                        f" stopped after {receipt.aborted.offset} bytes, and another went on"
                     )
         except BrokenPipeError:
             talk.step("the consumer closed its end; what it did not take stays in the segment")
-    if end.continued:
-        slot = end.continued
-        talk.step(f"went on at byte {slot.offset + slot.taken} of record {slot.record}, where another reader stopped")
     talk.step(tally.summary("received"))
-    return whole
+    return over
 
 
 def detach(end: ReadEnd, talk: cli.Talk, *, failed: bool = False) -> None:
@@ -90,7 +94,8 @@ def detach(end: ReadEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     try:
         if failed:
             with end.doorway:
-                end.clear_if_removed()
+                if not end.clear_if_removed() and not end.keep:
+                    end.remove_if_over()
         else:
             over = over or end.finish_if_over()
     except TornRecord:
@@ -98,12 +103,12 @@ def detach(end: ReadEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     except (ChannelError, CallFailed):
         if not failed:
             raise
-    waiting = end.unread()
+    unread = end.unread()
     end.detach()
     if end.removed:
         talk.step(f"removed 5 semaphores, marked {end.family} for removal, detached: nothing is left")
     elif not failed:
-        talk.step(f"detached; {'the channel stays (--keep)' if over else f'{waiting} slots wait for a reader'}")
+        talk.step(f"detached; {'the channel stays (--keep)' if over else cli.waiting(unread)}")
 
 
 if __name__ == "__main__":

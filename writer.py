@@ -54,12 +54,18 @@ def attach(options: argparse.Namespace, talk: cli.Talk) -> WriteEnd:
     """Join the channel as a writer: shmget and shmat, and create it where there is none."""
     doorway = cli.find_doorway(options, talk)
     place = cli.find_place(options, doorway, talk)
-    with doorway:
-        family = join_channel(place, cli.wanted(options), talk.step, options.attach_at)
-        end = WriteEnd(family, doorway, Patience(options.timeout, talk.wait))
-        end.join()
-    talk.attached(family, end.ring.geometry)
-    return end
+    end = None
+    try:
+        with doorway:
+            family = join_channel(place, cli.wanted(options), talk.step, options.attach_at)
+            end = WriteEnd(family, doorway, Patience(options.timeout, talk.wait))
+            end.join()
+        talk.attached(family, end.ring.geometry)
+        return end
+    except BaseException:  # a signal that waited outside the doorway
+        if end:
+            detach(end, talk, failed=True)
+        raise
 
 
 def write(end: WriteEnd, source: int, options: argparse.Namespace, talk: cli.Talk) -> None:
@@ -70,11 +76,14 @@ def write(end: WriteEnd, source: int, options: argparse.Namespace, talk: cli.Tal
         record: streams.MessageSource | streams.FileSource = streams.MessageSource(text)
     else:
         record = streams.FileSource(source, options.file or "standard input")
-    with cli.Tally(end, options, None if record.total == UNKNOWN else record.total) as tally:
+    total = None if record.total == UNKNOWN else record.total
+    with cli.Tally(end, options, bar=not typed, total=total) as tally:
         if typed:
             talk.step("type: one record a line, Ctrl-D ends")
         if typed or options.lines:
             streams.send_lines(end, source, verify=options.verify, prompt=talk.prompt if typed else talk.nothing)
+            if typed:
+                talk.prompt("\n")
         else:
             end.send(record, resume=options.resume, verify=options.verify)
     talk.step(tally.summary("sent"))
@@ -91,10 +100,10 @@ def detach(end: WriteEnd, talk: cli.Talk, *, failed: bool = False) -> None:
             removed = end.leave(unused=failed)
     except (ChannelError, BadSegment, CallFailed):
         pass  # a channel that is damaged or gone needs no goodbye; the kernel counts us out
-    waiting = 0 if removed else end.unread()
+    unread = end.unread()
     end.detach()
     if not failed:
-        talk.step("removed the channel, nothing is left" if removed else f"detached; {waiting} slots wait for a reader")
+        talk.step("removed the channel: nothing is left" if removed else f"detached; {cli.waiting(unread)}")
 
 
 if __name__ == "__main__":

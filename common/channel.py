@@ -29,6 +29,7 @@ from common.layout import (
     FIRST,
     LAST,
     LINES,
+    OPEN,
     REMOVED,
     UNKNOWN,
     BadSegment,
@@ -42,10 +43,12 @@ HEARTBEAT = 0.1
 
 
 class Source(Protocol):
-    """Where a record comes from. `total` is its size in bytes, or UNKNOWN."""
+    """Where a record comes from. `total` is its size in bytes, or UNKNOWN; `identity` a file's (st_dev, st_ino)."""
 
     @property
     def total(self) -> int: ...
+    @property
+    def identity(self) -> tuple[int, int] | None: ...
 
     def fill(self, room: memoryview) -> int:
         """Put the record's next bytes into `room` and return how many; 0 at its end."""
@@ -55,14 +58,18 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where records go. `identity` is (st_dev, st_ino) of a regular file that --resume may continue, else None."""
+    """Where records go.
+
+    `identity` is (st_dev, st_ino) of a regular file that `resume` may continue, else None; `size` is its size in
+    bytes; `settled` becomes true when the channel has cut it to where it goes on.
+    """
+
+    settled: bool
 
     @property
     def identity(self) -> tuple[int, int] | None: ...
     @property
     def size(self) -> int: ...
-    @property
-    def resume(self) -> bool: ...
 
     def write(self, data: memoryview) -> None:
         """Put all of `data` out; when it returns, a reader that dies has lost nothing."""
@@ -125,10 +132,12 @@ class _Turn:
         header = self._end.ring.header
         if kind is None:
             setattr(header, self._field, 0)
+        if self._end.removed:
+            return
         try:
-            if header.state != FINISHED:  # then nobody needs the turn, and its semaphore is gone
-                self._lock.release()
+            self._lock.release()
         except Gone:
+            # The channel is over: nobody needs the turn.
             if kind is None and header.state != FINISHED:
                 raise
 
@@ -141,6 +150,7 @@ class End:
         self.ring = Ring(family.memory)
         self.doorway = doorway
         self.patience = patience
+        self.removed = False
         self.records = 0
         self.bytes = 0
         self.on_progress: Callable[[], None] | None = None  # heard after each fragment
@@ -156,24 +166,24 @@ class End:
 
         Raises TimedOut, Gone.
         """
-        token = counter.acquire(HEARTBEAT)
+        token = counter.acquire(0)
         if ready() if ready else token:
             return True
         began = beaten = monotonic()
         while not over():
+            token = counter.acquire(HEARTBEAT)
+            if ready() if ready else token:
+                return True
             now = monotonic()
             if not token or now - beaten > HEARTBEAT:
                 beaten = now
                 self._check_not_removed()
                 self.patience.beat(reason(), now - began)
-            token = counter.acquire(HEARTBEAT)
-            if ready() if ready else token:
-                return True
         return False
 
     def _check_not_removed(self) -> None:
         if self.ring.header.state == REMOVED or self.family.removed():
-            raise ChannelError("the channel was removed while we waited, by `--remove` or ipcrm")
+            raise ChannelError("EIDRM: the channel was removed while we waited, by `--remove` or ipcrm")
 
     def unread(self) -> int:
         """Slots that wait for a reader: a hint, for messages only."""
@@ -187,14 +197,19 @@ class End:
     def over(self) -> bool:
         """Nothing left to read and nobody left to write; final only in the doorway."""
         header = self.ring.header
-        if header.state == FINISHED:
-            return True
-        return not self.ring.lag() and bool(header.writers_joined) and not self.family.writers.present()
+        if header.state != FINISHED and (not header.writers_joined or self.family.writers.present()):
+            return False
+        # Only now: with no writer alive and the doorway shut, head stands still.
+        lag = self.ring.lag()
+        if lag and header.state == FINISHED:
+            raise BadSegment(f"it is marked as finished, and {lag} fragments are unread")
+        return not lag
 
     def remove(self, state: int) -> None:
         """In the doorway: take the channel away, FINISHED or REMOVED; whoever waits wakes with Gone."""
         self.family.check_removable()
         self.ring.header.state = state
+        self.removed = True
         self.family.remove()
 
     def clear_if_removed(self) -> bool:
@@ -202,6 +217,14 @@ class End:
         if not self.family.removed():
             return False
         self.family.remove()
+        return True
+
+    def remove_if_over(self) -> bool:
+        """In the doorway: remove a channel in which nothing is left to do; True when we did."""
+        last = self.last_slot()
+        if self.ring.header.state != OPEN or not self.over() or (last and not last.ends_record):
+            return False
+        self.remove(FINISHED)
         return True
 
     def detach(self) -> None:
@@ -221,7 +244,8 @@ class WriteEnd(End):
     def join(self) -> None:
         """In the doorway: count this process among the writers."""
         self.family.writers.enter()
-        self.ring.header.writers_joined += 1
+        header = self.ring.header
+        header.writers_joined = min(header.writers_joined + 1, UNKNOWN)
 
     def send(self, source: Source, *, resume: bool = False, verify: bool = False) -> None:
         """Send one record, as many fragments as it takes, straight from `source` into the slots.
@@ -231,9 +255,11 @@ class WriteEnd(End):
         raises; the record is then unfinished and can be resumed.
         """
         with _Turn(self, "writer_pid"):
-            record, offset = self._take_up(source.total if resume else None)
-            if resume and record < 0:
+            record, offset = self._take_up(source if resume else None)
+            if record < 0:
                 return
+            if not offset:
+                self._note_input(record, source)
             source.skip_to(offset)
             ended = False
             while not ended:
@@ -265,40 +291,44 @@ class WriteEnd(End):
             self._publish(number, SlotHeader(length, flags, record, 0, length, os.getpid(), crc, count))
             self.records += count
 
-    def _take_up(self, resume: int | None) -> tuple[int, int]:
+    def _take_up(self, resume: Source | None) -> tuple[int, int]:
         """The number of the record to write and the offset to write it from.
 
-        What a dead writer left unfinished is resumed when `resume`, the size of the input, says so, else marked
-        ABORTED. A record of -1: there is nothing left to resume.
+        What a dead writer left unfinished is continued from `resume`, without one it is marked ABORTED. A record of
+        -1: there is nothing left to resume.
         """
         last = self.last_slot()
         if last is None:
             return 0, 0
         if last.ends_record:
-            if resume is None:
-                return last.record + last.records, 0
-            return self._resume_after(last, resume)
-        if resume is not None:
-            if resume < last.end or last.total not in (resume, UNKNOWN):
-                of = "" if last.total == UNKNOWN else f" of {last.total}"
+            return (-1, 0) if resume and self._is_complete(last, resume) else (last.record + last.records, 0)
+        if resume:
+            if resume.total == UNKNOWN or resume.total < last.end or last.total not in (resume.total, UNKNOWN):
                 raise TornRecord(
-                    f"this is not the file to resume: it has {resume} bytes, and record {last.record} stopped after"
-                    f" {last.end}{of}"
+                    f"this is not the file to resume: its size is {_size(resume.total)}, and record {last.record}"
+                    f" stopped after {last.end} bytes of {_size(last.total)}"
                 )
             return last.record, last.end
         number = self._free_slot()
         self._publish(number, SlotHeader(0, ABORTED, last.record, last.end, last.total, last.writer_pid, 0, 1))
         return last.record + 1, 0
 
-    def _resume_after(self, last: SlotHeader, size: int) -> tuple[int, int]:
+    def _is_complete(self, last: SlotHeader, source: Source) -> bool:
+        """Whether the last record is all of `source`: its writer died with nothing left to send."""
         if last.flags & ABORTED:
             raise TornRecord(
                 f"record {last.record} was given up after {last.offset} bytes when another writer went on;"
                 " send it again without --resume"
             )
-        if last.total == size and not last.flags & LINES:
-            return -1, 0
-        return last.record + last.records, 0
+        header = self.ring.header
+        noted = (header.input_record, (header.input_dev, header.input_ino), last.total)
+        return noted == (last.record, source.identity, source.total)
+
+    def _note_input(self, record: int, source: Source) -> None:
+        """Note which file this record comes from; its number first, so that a torn note belongs to no record."""
+        header = self.ring.header
+        header.input_record = record
+        header.input_dev, header.input_ino = source.identity or (0, 0)
 
     def _free_slot(self) -> int:
         """Wait for room; the number of the fragment to fill. Raises TimedOut, Gone, BadSegment."""
@@ -346,29 +376,36 @@ class WriteEnd(End):
         if self.clear_if_removed():
             return False
         self.family.writers.leave()
-        header = self.ring.header
-        if self.over() and self.family.alone() and (header.head or unused) and header.state != FINISHED:
-            last = self.last_slot()
-            if last is None or last.ends_record:
-                self.remove(FINISHED)
-                return True
+        if self.family.alone() and (self.ring.header.head or unused) and self.remove_if_over():
+            return True
         self.family.full_slots.release()
         return False
 
 
 class ReadEnd(End):
-    """The reading end: receive records until the channel is over. `keep` removes nothing, `follow` never ends."""
+    """The reading end: receive records until the channel is over.
+
+    `keep` removes nothing, `follow` never ends, `resume` continues the output of a reader that stopped and waits for
+    a writer that continues its record.
+    """
 
     def __init__(
-        self, family: Family, doorway: Doorway, patience: Patience, *, keep: bool = False, follow: bool = False
+        self,
+        family: Family,
+        doorway: Doorway,
+        patience: Patience,
+        *,
+        keep: bool = False,
+        follow: bool = False,
+        resume: bool = False,
     ) -> None:
         super().__init__(family, doorway, patience)
         self.keep = keep
         self.follow = follow
-        self.removed = False
-        self.continued: SlotHeader | None = None  # the record that an earlier reader had begun, if we found one
+        self.resume = resume
+        self.torn = 0  # records that their writers gave up
+        self.on_continued: Callable[[SlotHeader], None] | None = None  # hears of a record that another reader began
         self._expected = (0, 0, 0)  # a tail, and the record and offset that must be there
-        self._settled = False
 
     def receive(self, sink: Sink, at_most: int | None = None) -> Receipt | None:
         """Receive one record, or the up to `at_most` lines of one slot, straight from the slots into `sink`.
@@ -392,7 +429,7 @@ class ReadEnd(End):
             # Another reader was at the end first, and removed the semaphore that we waited on.
             if self.ring.header.state != FINISHED:
                 raise
-        if not self._settled and not sink.resume:
+        if not sink.settled and not self.resume:
             sink.cut(0)
         return None
 
@@ -406,21 +443,25 @@ class ReadEnd(End):
     def _why_empty(self) -> Reason:
         if self.family.writers.present():
             return Reason("waiting for data")
+        last = self.last_slot()
+        if last and not last.ends_record:
+            return Reason(
+                f"waiting for `writer.py --file PATH --resume` to continue record {last.record}", missing=True
+            )
         return Reason("waiting for a writer; start writer.py", missing=True)
 
     def _consume(self, sink: Sink, number: int, slot: SlotHeader, at_most: int | None) -> Receipt | None:
         """Put one fragment out and commit it; a receipt when a record ended with it."""
         with self.ring.payload(number, slot.taken, slot.length) as data:
+            if slot.taken:
+                self._check_taken(number, slot)
             if slot.flags & CHECKED:
                 self._check_crc(number, slot)
-            lines = _count_lines(data) if slot.flags & LINES and (slot.taken or at_most) else slot.records
-            if at_most and slot.flags & LINES and lines > at_most:
-                end = _end_of_line(data, at_most)
-                with data[:end] as some:
-                    sink.write(some)
-                self.ring.take(number, slot.taken + end)  # the commit
-                self._progressed(end)
-                return Receipt(at_most)
+            records = slot.records
+            if slot.flags & LINES and (slot.taken or at_most):
+                records, end = _measure_lines(bytes(data), at_most)
+                if end < len(data):
+                    return self._consume_lines(sink, number, slot.taken, data[:end], records)
             sink.write(data)
         self._note_output(sink, number + 1, 0)
         self._expected = (number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
@@ -429,14 +470,29 @@ class ReadEnd(End):
         self._progressed(slot.length - slot.taken)
         if not slot.ends_record:
             return None
-        return Receipt(0, slot) if slot.flags & ABORTED else Receipt(lines)
+        if slot.flags & ABORTED:
+            self.torn += 1
+            return Receipt(0, slot)
+        return Receipt(records)
+
+    def _consume_lines(self, sink: Sink, number: int, taken: int, data: memoryview, records: int) -> Receipt:
+        """Put out the first lines of a slot and leave the others to the next reader."""
+        with data:
+            sink.write(data)
+            self.ring.take(number, taken + len(data))  # the commit
+            self._progressed(len(data))
+        self.family.full_slots.release()  # the slot's token goes back with what is left in it
+        return Receipt(records)
 
     def _check(self, number: int, slot: SlotHeader) -> None:
         """Whether this fragment follows on the last one that we consumed, if nobody consumed any since."""
         if self._expected[0] != number:
+            # Inside a record the turn is ours, and no tail ever goes back.
+            if number < self._expected[0] or self._expected[2]:
+                raise BadSegment(f"the tail moved from {self._expected[0]} to {number} under its reader")
             # Another reader was here; what it left must still make sense in itself.
-            if slot.offset or slot.taken:
-                self.continued = self.continued or slot
+            if self.on_continued and (slot.offset or slot.taken):
+                self.on_continued(slot)
             expected = (slot.record, slot.offset)
         else:
             expected = self._expected[1:]
@@ -451,6 +507,11 @@ class ReadEnd(End):
         ):
             raise BadSegment(f"fragment {number} contradicts itself: {slot}")
 
+    def _check_taken(self, number: int, slot: SlotHeader) -> None:
+        with self.ring.payload(number, slot.taken - 1, slot.taken) as before:
+            if bytes(before) != b"\n":
+                raise BadSegment(f"fragment {number} claims that {slot.taken} bytes are taken: that is inside a line")
+
     def _check_crc(self, number: int, slot: SlotHeader) -> None:
         with self.ring.payload(number, 0, slot.length) as payload:
             found = zlib.crc32(payload)
@@ -462,12 +523,11 @@ class ReadEnd(End):
 
     def _settle(self, sink: Sink, number: int, slot: SlotHeader) -> None:
         """Before our first byte goes out: cut the output to what is committed, or make it empty."""
-        if not self._settled:
-            self._settled = True
+        if not sink.settled:
             note = self.ring.header.output_note(number) if sink.identity else None
             begun = note if note and (note.dev, note.ino) == sink.identity else None
             at_start = not slot.offset and not slot.taken
-            if not sink.resume:
+            if not self.resume:
                 if begun and not at_start:
                     raise TornRecord(
                         f"the output already holds the first {slot.offset + slot.taken} bytes of record {slot.record}:"
@@ -475,7 +535,7 @@ class ReadEnd(End):
                     )
                 sink.cut(0)
             elif begun:
-                committed = begun.size + slot.taken
+                committed = (begun.size + slot.taken) % 2**64
                 if committed > sink.size:
                     raise TornRecord(f"the output has {sink.size} bytes, but {committed} were received into it")
                 sink.cut(committed)
@@ -486,11 +546,12 @@ class ReadEnd(End):
                     "cannot resume this output: it is not the one that the last reader was writing"
                     f" (record {slot.record} goes on at byte {slot.offset + slot.taken})"
                 )
+            sink.settled = True
         self._note_output(sink, number, slot.taken)
 
     def _note_output(self, sink: Sink, tail: int, taken: int) -> None:
         if sink.identity:
-            self.ring.header.note_output(OutputNote(tail, *sink.identity, sink.size - taken))
+            self.ring.header.note_output(OutputNote(tail, *sink.identity, (sink.size - taken) % 2**64))
 
     def finish_if_over(self) -> bool:
         """True when the channel is over; we have then removed it, unless `keep`. Raises TornRecord."""
@@ -501,24 +562,27 @@ class ReadEnd(End):
                 return False
             last = self.last_slot()
             if last and not last.ends_record:
+                if self.resume:
+                    return False
                 raise TornRecord(
                     f"record {last.record} is unfinished: its writer, pid {last.writer_pid}, stopped after {last.end}"
                     " bytes; `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up"
                 )
             if not self.keep:
                 self.remove(FINISHED)
-                self.removed = True
         return True
 
 
-def _count_lines(data: memoryview) -> int:
-    return bytes(data).count(b"\n")
+def _size(total: int) -> str:
+    return "unknown" if total == UNKNOWN else str(total)
 
 
-def _end_of_line(data: memoryview, count: int) -> int:
-    """The offset just behind the `count`-th newline."""
+def _measure_lines(data: bytes, at_most: int | None) -> tuple[int, int]:
+    """How many lines to take, and the offset just behind the last of them."""
+    lines = data.count(b"\n")
+    if at_most is None or lines <= at_most:
+        return lines, len(data)
     end = 0
-    text = bytes(data)
-    for _ in range(count):
-        end = text.index(b"\n", end) + 1
-    return end
+    for _ in range(at_most):
+        end = data.index(b"\n", end) + 1
+    return at_most, end

@@ -69,10 +69,10 @@ class Talk:
         """One line that is always said."""
         self.write(f"{self.program}: {text}\n")
 
-    def prompt(self) -> None:
+    def prompt(self, text: str = "> ") -> None:
         """Ask for the next line."""
         if not self.quiet:
-            self.write("> ")
+            self.write(text)
 
     def nothing(self) -> None:
         """The prompt when nobody types."""
@@ -131,12 +131,12 @@ def mode_option(text: str) -> int:
 
 
 def address_option(text: str) -> int:
-    """An address, decimal or 0x..."""
+    """An address, decimal or 0x...; SHM_RND would round anything below a page down to NULL."""
     try:
         address = int(text, 0)
     except ValueError:
         address = -1
-    if not 0 < address < 2**64:
+    if not PAGE <= address < 2**64:
         raise argparse.ArgumentTypeError(f"{text!r} is not an address such as 0x7e0000000000")
     return address
 
@@ -263,23 +263,33 @@ def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -
     return place
 
 
+def plural(count: int, noun: str) -> str:
+    """Such as: 1 record, 2 records."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def waiting(slots: int) -> str:
+    """What a program that leaves says of the slots it leaves behind."""
+    return f"{plural(slots, 'slot')} to be read" if slots else "all of it is read"
+
+
 def wanted(options: argparse.Namespace) -> Wanted:
     """What the writer's options ask of the channel."""
     return Wanted(options.slots, options.slot_size, options.mode, options.exclusive)
 
 
 class Tally:
-    """Bytes, records and seconds of a transfer: the summary, and on a terminal a progress bar after a second.
+    """Bytes, records and seconds of a transfer: the summary, and with `bar`, on a terminal, a bar after a second.
 
     `total` is the size of what is to come in bytes, None when that is not known.
     """
 
-    def __init__(self, end: End, options: argparse.Namespace, total: int | None = None) -> None:
+    def __init__(self, end: End, options: argparse.Namespace, *, bar: bool, total: int | None = None) -> None:
         self._end = end
         self._began = self._shown = time.monotonic()
         self._total = total
         self._bar: Any = None
-        if not (options.quiet or options.no_progress or options.trace) and os.isatty(2):
+        if bar and not (options.quiet or options.no_progress or options.trace) and os.isatty(2):
             end.on_progress = self._progressed
 
     def _progressed(self) -> None:
@@ -301,9 +311,8 @@ class Tally:
     def summary(self, verb: str) -> str:
         """Such as: sent 1 record, 6 bytes in 0.001 s (6.0 kB/s)."""
         seconds = time.monotonic() - self._began
-        records = "1 record" if self._end.records == 1 else f"{self._end.records} records"
-        count = "1 byte" if self._end.bytes == 1 else f"{self._end.bytes} bytes"
-        return f"{verb} {records}, {count} in {seconds:.3f} s ({_rate(self._end.bytes / max(seconds, 1e-9))})"
+        records, size = plural(self._end.records, "record"), plural(self._end.bytes, "byte")
+        return f"{verb} {records}, {size} in {seconds:.3f} s ({_rate(self._end.bytes / max(seconds, 1e-9))})"
 
 
 def _progress_bar(total: int | None) -> Any:
@@ -327,7 +336,18 @@ def _rate(bytes_per_second: float) -> str:
 
 
 def _parser(program: str, does: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"{program}.py", description=does, allow_abbrev=False)
+    return argparse.ArgumentParser(
+        prog=f"{program}.py", description=does, allow_abbrev=False, formatter_class=_help_formatter
+    )
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse asks for one per option; left to find the width itself, it would import shutil and its archivers."""
+    try:
+        width = os.get_terminal_size(2).columns
+    except OSError:
+        width = 100
+    return argparse.HelpFormatter(prog, width=width - 2)
 
 
 def writer_options() -> argparse.Namespace:
@@ -360,9 +380,13 @@ def writer_options() -> argparse.Namespace:
     add_common_options(parser)
     options = parser.parse_args()
     _refuse_together(parser, options, "message", "file", "lines")
-    _refuse_together(parser, options, "remove", "message", "file", "lines", "chmod", "chown")
+    for instead_of in ("remove", "chmod", "chown"):
+        _refuse_together(parser, options, instead_of, "message", "file", "lines")
+    _refuse_together(parser, options, "remove", "chmod", "chown")
     if options.resume and not options.file:
         parser.error("--resume needs --file: only a file can be read again from the middle")
+    if options.resume and options.lines:
+        parser.error("--resume and --lines do not go together: a file of lines is many records")
     return options
 
 
@@ -382,6 +406,7 @@ def reader_options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.resume and not options.output:
         parser.error("--resume needs --output: only a file can be cut back to what was received")
+    _refuse_together(parser, options, "status", "output", "count", "follow", "keep")
     if options.json and not options.status:
         parser.error("--json needs --status")
     return options

@@ -107,7 +107,7 @@ class OutputNote(NamedTuple):
     """What a reader with --output notes so that --resume can cut the file back to its last committed byte.
 
     When `tail` is the header's tail, the file with this st_dev and st_ino was `size` bytes long at the first byte
-    of fragment `tail`.
+    of fragment `tail`: modulo 2^64, because a reader that goes on inside a slot begins "before" its file.
     """
 
     tail: int
@@ -139,6 +139,9 @@ class Header:
 
     SEMAPHORE_IDS = 80  # the creator: i32[5] in the order of SEMAPHORES
     OUTPUT_NOTES = 256  # the holder of reader_turn: OutputNote[2], see note_output
+    input_record = _U64(320)  # the holder of writer_turn: the record that was last begun from a file,
+    input_dev = _U64(328)  # and that file's st_dev
+    input_ino = _U64(336)  # and st_ino
 
     def __init__(self, page: memoryview) -> None:
         with page[:PAGE] as first:
@@ -269,7 +272,7 @@ class Ring:
         """
         tail = self.header.tail
         head = self.header.head
-        if not 0 <= head - tail <= self.slot_count:
+        if not 0 <= head - tail <= self.slot_count or head == UNKNOWN:
             raise BadSegment(f"head {head} and tail {tail} contradict each other ({self.slot_count} slots)")
         return head - tail
 
@@ -281,7 +284,10 @@ class Ring:
         slot = SlotHeader._make(SLOT.unpack_from(self._memory, self._slot_at(number)))
         if slot.length > self.fragment_size or slot.taken > slot.length:
             raise BadSegment(f"fragment {number} claims {slot.length} bytes, {slot.taken} of them taken")
-        if slot.flags & ~FLAGS or slot.end > UNKNOWN or slot.record + slot.records > UNKNOWN:
+        if slot.taken and not slot.flags & LINES:
+            raise BadSegment(f"fragment {number} claims that {slot.taken} bytes of a record are taken")
+        # Strictly below, so that the number of the next record fits too.
+        if slot.flags & ~FLAGS or slot.end > UNKNOWN or slot.record + max(slot.records, 1) >= UNKNOWN:
             raise BadSegment(f"fragment {number} has an impossible header: {slot}")
         return slot
 

@@ -54,6 +54,8 @@ def write_all(descriptor: int, data: memoryview | bytes) -> None:
 class MessageSource:
     """A record out of memory."""
 
+    identity = None
+
     def __init__(self, message: bytes) -> None:
         self._rest = message
         self.total = len(message)
@@ -81,6 +83,7 @@ class FileSource:
         self.total = UNKNOWN
         self._start = 0
         status = os.fstat(descriptor)
+        self.identity = (status.st_dev, status.st_ino)
         if stat.S_ISREG(status.st_mode) and status.st_size:
             self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
             self.total = max(status.st_size - self._start, 0)
@@ -103,6 +106,7 @@ class _LongLine:
     """One line that is longer than a slot; what was read behind its newline is `rest`."""
 
     total = UNKNOWN
+    identity = None
 
     def __init__(self, descriptor: int, begun: bytes) -> None:
         self._descriptor = descriptor
@@ -161,12 +165,12 @@ class StreamSink:
     """A pipe, a terminal, or a file that somebody else opened."""
 
     identity: tuple[int, int] | None = None
-    resume = False
 
     def __init__(self, descriptor: int, name: str = "standard output") -> None:
         self._descriptor = descriptor
         self._name = name
         self.size = 0
+        self.settled = False
 
     def write(self, data: memoryview) -> None:
         """Put all of `data` out. Raises OSError, BrokenPipeError when nobody reads any more."""
@@ -184,11 +188,10 @@ class StreamSink:
 class FileSink(StreamSink):
     """A regular file of our own (--output); nothing in it is touched before cut()."""
 
-    def __init__(self, descriptor: int, name: str, *, resume: bool) -> None:
+    def __init__(self, descriptor: int, name: str) -> None:
         super().__init__(descriptor, name)
         status = os.fstat(descriptor)
         self.identity = (status.st_dev, status.st_ino)
-        self.resume = resume
         self.size = status.st_size
 
     def cut(self, size: int) -> None:
@@ -198,9 +201,9 @@ class FileSink(StreamSink):
         self.size = size
 
 
-def open_output(path: str, *, resume: bool) -> StreamSink:
+def open_output(path: str) -> StreamSink:
     """--output: a regular file is continued or emptied by the channel, anything else is a stream. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return FileSink(descriptor, path, resume=resume)
+        return FileSink(descriptor, path)
     return StreamSink(descriptor, path)

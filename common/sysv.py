@@ -10,10 +10,15 @@ from __future__ import annotations
 import ctypes
 import errno
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
-import sysv_ipc
+try:
+    import sysv_ipc
+except ModuleNotFoundError:
+    raise SystemExit(
+        "sysv_ipc is not installed for this Python: run ./run_demo.sh once, then use .venv/bin/python,"
+        " or pip install -r requirements.txt"
+    ) from None
 
 from common.ipc import CallFailed, Gone
 
@@ -23,6 +28,7 @@ SHM_RDONLY: int = sysv_ipc.SHM_RDONLY
 SHM_RND: int = sysv_ipc.SHM_RND
 IPC_RMID, IPC_SET, IPC_STAT = 0, 1, 2  # <sys/ipc.h>
 IPC_NOWAIT = 0o4000
+SIZE_MAX = 2**64 - 1
 SEM_UNDO = 0x1000
 SHM_DEST = 0o1000  # in shm_perm.mode: removed, and going away with its last detach
 
@@ -108,6 +114,12 @@ class _ShmidDs(ctypes.Structure):
     ]
 
 
+class _SemidDs(ctypes.Structure):
+    """struct semid_ds of 64-bit Linux: its permissions, and room for the rest (<bits/types/struct_semid_ds.h>)."""
+
+    _fields_ = [("perm", _IpcPerm), ("rest", ctypes.c_ulong * 7)]
+
+
 class _Sembuf(ctypes.Structure):
     """struct sembuf (<sys/sem.h>)."""
 
@@ -123,6 +135,7 @@ class _Timespec(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
 _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_ShmidDs))
+_libc.semctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(_SemidDs))
 _libc.semtimedop.argtypes = (
     ctypes.c_int,
     ctypes.POINTER(_Sembuf),
@@ -145,6 +158,7 @@ def make_key(path: str, project_id: int) -> int:
 
 
 def _shmget(key: int, size: int, flags: int) -> int:
+    size = min(size, SIZE_MAX)  # ctypes would wrap what no size_t holds; SHMMAX is always less
     shmid: int = _libc.shmget(key, size, flags)
     return _done("shmget", (key, size, flags), shmid, ctypes.get_errno() if shmid < 0 else 0)
 
@@ -187,8 +201,13 @@ def attach_segment(shmid: int, address: int | None = None, flags: int = 0) -> An
 
 def segment_memory(segment: Any) -> memoryview:
     """The attached bytes. sysv_ipc asks the kernel for their number: one shmctl(IPC_STAT)."""
-    memory = memoryview(segment)
-    _done("shmctl", (segment.id, IPC_STAT, None), 0)
+    arguments = (segment.id, IPC_STAT, None)
+    try:
+        memory = memoryview(segment)
+    except _SYSV_IPC_RAISES as error:
+        _done("shmctl", arguments, -1, _errno_of(error, errno.EINVAL))
+        raise
+    _done("shmctl", arguments, 0)
     return memory
 
 
@@ -231,7 +250,9 @@ class SegmentStat(NamedTuple):
 
 def _shmctl(shmid: int, command: int, buffer: _ShmidDs | None) -> int:
     result: int = _libc.shmctl(shmid, command, None if buffer is None else ctypes.byref(buffer))
-    return _done("shmctl", (shmid, command, buffer), result, ctypes.get_errno() if result < 0 else 0)
+    number = ctypes.get_errno() if result < 0 else 0
+    shown = None if number and command == IPC_STAT else buffer  # a failed IPC_STAT fills nothing in
+    return _done("shmctl", (shmid, command, shown), result, number)
 
 
 def _stat_buffer(shmid: int) -> _ShmidDs:
@@ -261,9 +282,7 @@ def set_segment(shmid: int, *, mode: int | None = None, uid: int | None = None, 
     Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
     """
     ds = _stat_buffer(shmid)
-    for field, value in (("mode", mode), ("uid", uid), ("gid", gid)):
-        if value is not None:
-            setattr(ds.perm, field, value)
+    _change(ds, mode, uid, gid)
     _shmctl(shmid, IPC_SET, ds)
 
 
@@ -345,11 +364,26 @@ def set_semaphore(semaphore: Any, *, mode: int | None = None, uid: int | None = 
     """Change its permissions or owner; what is None stays.
 
     C: int semctl(int semid, int semnum, int cmd, union semun arg), IPC_STAT then IPC_SET; see semctl(2).
-    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
+    Fails with EPERM (neither owner, creator nor root), EACCES (no read permission), EINVAL or EIDRM (none such).
     """
+    ds = _SemidDs()
+    _semctl_struct(semaphore.id, IPC_STAT, ds)
+    _change(ds, mode, uid, gid)
+    _semctl_struct(semaphore.id, IPC_SET, ds)
+
+
+def _semctl_struct(semid: int, command: int, ds: _SemidDs) -> None:
+    result = _libc.semctl(semid, 0, command, ctypes.byref(ds))
+    name = "IPC_STAT" if command == IPC_STAT else "IPC_SET"
+    number = ctypes.get_errno() if result < 0 else 0
+    shown = None if number and command == IPC_STAT else ds  # a failed IPC_STAT fills nothing in
+    _done("semctl", (semid, 0, name, shown), result, number)
+
+
+def _change(ds: _ShmidDs | _SemidDs, mode: int | None, uid: int | None, gid: int | None) -> None:
     for field, value in (("mode", mode), ("uid", uid), ("gid", gid)):
         if value is not None:
-            _semctl(semaphore, "IPC_SET", {field: value}, call=partial(setattr, semaphore, field, value))
+            setattr(ds.perm, field, value)
 
 
 def remove_semaphore(semaphore: Any) -> None:

@@ -119,7 +119,11 @@ class SysvFamily:
         self.place = place
         self.shmid = shmid
         self._segment = sysv.attach_segment(shmid, address, flags)
-        memory = sysv.segment_memory(self._segment)
+        try:
+            memory = sysv.segment_memory(self._segment)
+        except CallFailed:
+            sysv.detach_segment(self._segment)
+            raise
         # The kernel maps it read-only, but the memoryview would not say so before the SIGSEGV.
         self.memory = memory.toreadonly() if observe else memory
         self.address: int = self._segment.address
@@ -214,6 +218,8 @@ class SysvFamily:
         finally:
             header.release()
         for key, semid in zip(self.place.semaphore_keys, noted, strict=True):
+            if semid == NOT_CREATED:
+                continue
             try:
                 semaphore = sysv.open_semaphore(key)
                 if semaphore.id == semid:
@@ -333,6 +339,7 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
             read_geometry(family.memory)
             _open_or_rebuild_semaphores(family, say)
             return family
+        _check_nothing_unread(family)
         family.remove()
     except BaseException:
         family.detach()
@@ -340,6 +347,17 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
     family.detach()
     say(f"cleared segment {shmid}, {leftover}")
     return None
+
+
+def _check_nothing_unread(family: SysvFamily) -> None:
+    """A channel is only finished when all is read; raises BadSegment when the header says otherwise."""
+    header = Header(family.memory)
+    try:
+        unread = header.head - header.tail if header.state == FINISHED else 0
+    finally:
+        header.release()
+    if unread:
+        raise BadSegment(f"it is marked as finished, and {unread} fragments are unread")
 
 
 def find_channel(place: Place, *, observe: bool) -> SysvFamily:

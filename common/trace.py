@@ -33,7 +33,9 @@ MEANING = {
     " choose another --attach-at or leave it out",
     ("shmat", errno.EACCES): "the segment's mode does not let us attach it; its owner can widen it with"
     " `writer.py --chmod`",
-    ("shmat", errno.ENOMEM): "the address space of this process is full; see `ulimit -v`",
+    ("shmat", errno.ENOMEM): "there is no room for it in the address space of this process: see `ulimit -v`, or"
+    " choose another --attach-at",
+    ("shmat", errno.EPERM): "--attach-at is below vm.mmap_min_addr; choose another address",
     ("shmctl", errno.EACCES): "the segment's mode does not let us read its state; its owner can widen it with"
     " `writer.py --chmod`",
     ("shmctl", errno.EPERM): "only the owner, the creator or root may change or remove it; ask them",
@@ -53,7 +55,10 @@ MEANING = {
     ("ftok", errno.ENOENT): "--key-path must name an existing file or directory",
     ("ftok", errno.EACCES): "a directory above --key-path cannot be searched; choose another --key-path",
 }
-_WAS_REMOVED = "the channel was removed, by `--remove` or ipcrm; start writer.py to make a new one"
+_WAS_REMOVED = (
+    "the channel, or this part of it, was removed by `--remove` or ipcrm; start again: what is left is mended, or all"
+    " of it made anew"
+)
 
 
 def errno_name(number: int | None) -> str:
@@ -141,24 +146,18 @@ def _shmdt(address: int) -> list[str]:
 def _shmctl(shmid: int, command: int, buffer: Any) -> list[str]:
     shown = "NULL" if command == 0 else "buf"
     if buffer is not None:
-        perm = buffer.perm
-        shown = (
-            f"{{uid={perm.uid}, gid={perm.gid}, mode={perm.mode:#o}, segsz={buffer.size}, nattch={buffer.attached}}}"
-        )
-        shown = shown.replace("mode=0o", "mode=0")
+        shown = f"{{{_permissions(buffer)}, segsz={buffer.size}, nattch={buffer.attached}}}"
     return [str(shmid), _SHMCTL_COMMANDS[command], shown]
 
 
 def _semctl(semid: int, number: int, command: str, *arguments: Any) -> list[str]:
-    shown = []
-    for argument in arguments:
-        if isinstance(argument, dict):
-            shown.append(
-                "{" + ", ".join(f"{k}={v:#o}" if k == "mode" else f"{k}={v}" for k, v in argument.items()) + "}"
-            )
-        else:
-            shown.append(str(argument))
-    return [str(semid), str(number), command, *shown]
+    shown = [f"{{{_permissions(argument)}}}" if hasattr(argument, "perm") else str(argument) for argument in arguments]
+    return [str(semid), str(number), command, *("buf" if text == "None" else text for text in shown)]
+
+
+def _permissions(buffer: Any) -> str:
+    perm = buffer.perm
+    return f"uid={perm.uid}, gid={perm.gid}, mode=0{perm.mode:o}"
 
 
 def _semop(semid: int, change: int, flags: int) -> list[str]:

@@ -7,6 +7,7 @@ and the semaphores may have moved between one look and the next.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from common import cli, sysv
 from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, BadSegment, Header, read_geometry
+from common.streams import StreamSink
 from common.sysv_family import Place, SysvFamily, find_channel
 
 _STATES = {OPEN: "open", FINISHED: "finished", REMOVED: "removed"}
@@ -29,10 +31,11 @@ def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
         status = read_status(family)
     finally:
         family.detach()
-    if options.json:
-        print(json.dumps(status, indent=2))
-    else:
-        _print_tables(status)
+    text = json.dumps(status, indent=2) + "\n" if options.json else _draw_tables(status)
+    try:
+        StreamSink(1).write(memoryview(text.encode()))
+    except BrokenPipeError:
+        pass  # whoever was looking has seen enough
     return 0
 
 
@@ -75,7 +78,7 @@ def _read_header(family: SysvFamily) -> dict[str, Any]:
     try:
         tail, head = header.tail, header.head
         return {
-            "magic": header.magic.decode("latin-1"),
+            "magic": ascii(header.magic)[2:-1],
             "version": header.version,
             "state": _STATES.get(header.state, str(header.state)),
             "slot_count": header.slot_count,
@@ -106,22 +109,23 @@ def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
     return {"id": noted, "value": value, "last_pid": last_pid}
 
 
-def _print_tables(status: dict[str, Any]) -> None:
+def _draw_tables(status: dict[str, Any]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    drawn = io.StringIO()
+    console = Console(file=drawn, highlight=False, width=100)
     segment, header = status["segment"], status["header"]
 
     def table(title: str, rows: dict[str, Any]) -> None:
-        shown = Table(title=title, title_justify="left", show_header=False)
+        shown = Table(title=title, title_justify="left", show_header=False, min_width=min(len(title), 98))
         for name, value in rows.items():
             shown.add_row(name.replace("_", " "), str(value))
         console.print(shown)
 
     for name in ("attach_time", "detach_time", "change_time"):
         segment[name] = time.strftime("%F %T", time.localtime(segment[name])) if segment[name] else "never"
-    header["created_ns"] = time.strftime("%F %T", time.localtime(header["created_ns"] // 10**9))
+    header["created"] = time.strftime("%F %T", time.localtime(header.pop("created_ns") // 10**9))
     table(
         f"segment, by shmctl(IPC_STAT): key {status['key']}, {status['key_path']}, channel {status['channel']}", segment
     )
@@ -130,3 +134,4 @@ def _print_tables(status: dict[str, Any]) -> None:
     table("header, by a look at the segment (not atomic)", header)
     if status["damage"]:
         console.print(f"damaged: {status['damage']}", markup=False)
+    return drawn.getvalue()

@@ -9,20 +9,7 @@ from pathlib import Path
 import pytest
 import sysv_ipc
 
-from tests.helpers import Pair, kill_children
-
-
-def _keys_of(path: Path) -> set[int]:
-    return {sysv_ipc.ftok(str(path), project_id, silence_warning=True) for project_id in range(1, 256)}
-
-
-def _left_behind(keys: set[int]) -> list[str]:
-    found = []
-    for kind in ("shm", "sem"):
-        with open(f"/proc/sysvipc/{kind}") as table:
-            next(table)
-            found += [f"{kind}: {line.strip()}" for line in table if int(line.split()[0]) in keys]
-    return found
+from tests.helpers import Pair, keys_of, kill_children, left_behind
 
 
 @pytest.fixture
@@ -39,15 +26,14 @@ def key_path(tmp_path: Path) -> Iterator[Path]:
         path.touch()
         if path.stat().st_ino % workers == mine:
             break
-    keys = _keys_of(path)
+    keys = keys_of(path)
     yield path
     kill_children()
-    left = _left_behind(keys)
-    for line in left:
-        kind, row = line.split(":", 1)
+    left = left_behind(keys)
+    for kind, row in left:
         remove = sysv_ipc.remove_shared_memory if kind == "shm" else sysv_ipc.remove_semaphore
         remove(int(row.split()[1]))
-    assert not left, "IPC objects left behind:\n" + "\n".join(left)
+    assert not left, "IPC objects left behind:\n" + "\n".join(row for _, row in left)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sysv_ipc
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # No test waits so long unless something hangs; generous, because the machines are shared.
@@ -95,3 +97,18 @@ def finish(child: subprocess.Popen[bytes], stdin: bytes | None = None) -> Finish
 
 def is_root() -> bool:
     return os.geteuid() == 0
+
+
+def keys_of(path: Path) -> set[int]:
+    """Every key that ftok can make from `path`."""
+    return {sysv_ipc.ftok(str(path), project_id, silence_warning=True) for project_id in range(1, 256)}
+
+
+def left_behind(keys: set[int]) -> list[tuple[str, str]]:
+    """The IPC objects with one of these keys: ("shm" or "sem", its row in /proc/sysvipc)."""
+    found = []
+    for kind in ("shm", "sem"):
+        with open(f"/proc/sysvipc/{kind}") as table:
+            next(table)
+            found += [(kind, row.strip()) for row in table if int(row.split()[0]) in keys]
+    return found
