@@ -99,7 +99,8 @@ def detach(end: WriteEnd, talk: cli.Talk, *, failed: bool = False) -> None:
         with end.doorway:
             removed = end.leave(unused=failed)
     except (ChannelError, BadSegment, CallFailed):
-        pass  # a channel that is damaged or gone needs no goodbye; the kernel counts us out
+        if not failed:  # else the first error is said; a channel that is gone needs no goodbye
+            raise
     unread = end.unread()
     end.detach()
     if not failed:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import NamedTuple, Protocol
 
-from common.ipc import ChannelError, Counter, Doorway, Family, Gone, TimedOut, TornRecord
+from common.ipc import CallFailed, ChannelError, Counter, Doorway, Family, Gone, TimedOut, TornRecord
 from common.layout import (
     ABORTED,
     CHECKED,
@@ -251,6 +251,7 @@ class WriteEnd(End):
         """Send one record, as many fragments as it takes, straight from `source` into the slots.
 
         With `resume`, continue the unfinished record of a dead writer from its first byte that was not committed.
+        With `verify`, each fragment gets its checksum before it is in anybody's reach, which costs a copy.
         Raises TornRecord when it cannot be this record's beginning, TimedOut, Gone, BadSegment, and what `source`
         raises; the record is then unfinished and can be resumed.
         """
@@ -261,22 +262,29 @@ class WriteEnd(End):
             if not offset:
                 self._note_input(record, source)
             source.skip_to(offset)
+            aside = memoryview(bytearray(min(self.ring.fragment_size, source.total - offset))) if verify else None
             ended = False
             while not ended:
                 number = self._free_slot()
                 with self.ring.payload(number, 0, min(self.ring.fragment_size, source.total - offset)) as room:
-                    length = source.fill(room)
-                    crc = zlib.crc32(room[:length]) if verify else 0
-                ended = offset + length == source.total or not length
-                if ended and source.total != UNKNOWN and offset + length != source.total:
-                    raise TornRecord(
-                        f"the input became shorter: it ended after {offset + length} of {source.total} bytes"
-                    )
+                    length, crc = self._fill(room, source, aside)
+                end = offset + length
+                ended = end == source.total or not length
+                if ended and source.total not in (end, UNKNOWN):
+                    raise TornRecord(f"the input became shorter: it ended after {end} of {source.total} bytes")
                 flags = (0 if offset else FIRST) | (LAST if ended else 0) | (CHECKED if verify else 0)
-                total = offset + length if ended else source.total
+                total = end if ended else source.total
                 self._publish(number, SlotHeader(length, flags, record, offset, total, os.getpid(), crc, int(ended)))
-                offset += length
+                offset = end
             self.records += 1
+
+    def _fill(self, room: memoryview, source: Source, aside: memoryview | None) -> tuple[int, int]:
+        """Put the next bytes of `source` into the slot: how many, and their checksum when they were put aside first."""
+        if aside is None:
+            return source.fill(room), 0
+        length = source.fill(aside[: len(room)])
+        room[:length] = aside[:length]
+        return length, zlib.crc32(aside[:length])
 
     def send_lines(self, lines: bytes | memoryview, count: int, *, verify: bool = False) -> None:
         """Send `count` whole newline-terminated lines in one slot; they must fit it. Raises like send()."""
@@ -374,12 +382,24 @@ class WriteEnd(End):
         nothing was ever sent: a channel in which a reader would find nothing but an end.
         """
         if self.clear_if_removed():
+            if self.unread():
+                raise ChannelError(
+                    f"EIDRM: the channel was removed, by `--remove` or ipcrm, with {self.unread()} slots unread"
+                )
             return False
         self.family.writers.leave()
-        if self.family.alone() and (self.ring.header.head or unused) and self.remove_if_over():
+        if self.family.alone() and (self.ring.header.head or unused) and self._may_remove() and self.remove_if_over():
             return True
         self.family.full_slots.release()
         return False
+
+    def _may_remove(self) -> bool:
+        """False when the channel is another user's, who has to remove it."""
+        try:
+            self.family.check_removable()
+        except CallFailed:
+            return False
+        return True
 
 
 class ReadEnd(End):
@@ -427,7 +447,7 @@ class ReadEnd(End):
                         return receipt
         except Gone:
             # Another reader was at the end first, and removed the semaphore that we waited on.
-            if self.ring.header.state != FINISHED:
+            if self.ring.header.state != FINISHED or not self.over():
                 raise
         if not sink.settled and not self.resume:
             sink.cut(0)
@@ -452,22 +472,28 @@ class ReadEnd(End):
 
     def _consume(self, sink: Sink, number: int, slot: SlotHeader, at_most: int | None) -> Receipt | None:
         """Put one fragment out and commit it; a receipt when a record ended with it."""
-        with self.ring.payload(number, slot.taken, slot.length) as data:
-            if slot.taken:
-                self._check_taken(number, slot)
-            if slot.flags & CHECKED:
-                self._check_crc(number, slot)
-            records = slot.records
-            if slot.flags & LINES and (slot.taken or at_most):
-                records, end = _measure_lines(bytes(data), at_most)
-                if end < len(data):
-                    return self._consume_lines(sink, number, slot.taken, data[:end], records)
-            sink.write(data)
+        with self.ring.payload(number, 0, slot.length) as payload:
+            records, end = slot.records, slot.length
+            source = payload
+            if slot.flags & CHECKED or slot.taken or (slot.flags & LINES and at_most):
+                # Copied first, so that nobody can change it between the check and the way out.
+                copy = bytes(payload)
+                source = memoryview(copy)
+                _check_crc(copy, slot)
+                if slot.flags & LINES:
+                    records, end = _measure_lines(copy, slot, at_most)
+            with source[slot.taken : end] as data:
+                sink.write(data)
+        if end < slot.length:
+            self.ring.take(number, end)  # the commit
+            self.family.full_slots.release()  # the slot's token goes back with what is left in it
+            self._progressed(end - slot.taken)
+            return Receipt(records)
         self._note_output(sink, number + 1, 0)
         self._expected = (number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
         self.ring.header.tail = number + 1  # the commit
         self.family.empty_slots.release()
-        self._progressed(slot.length - slot.taken)
+        self._progressed(end - slot.taken)
         if not slot.ends_record:
             return None
         if slot.flags & ABORTED:
@@ -475,21 +501,12 @@ class ReadEnd(End):
             return Receipt(0, slot)
         return Receipt(records)
 
-    def _consume_lines(self, sink: Sink, number: int, taken: int, data: memoryview, records: int) -> Receipt:
-        """Put out the first lines of a slot and leave the others to the next reader."""
-        with data:
-            sink.write(data)
-            self.ring.take(number, taken + len(data))  # the commit
-            self._progressed(len(data))
-        self.family.full_slots.release()  # the slot's token goes back with what is left in it
-        return Receipt(records)
-
     def _check(self, number: int, slot: SlotHeader) -> None:
         """Whether this fragment follows on the last one that we consumed, if nobody consumed any since."""
         if self._expected[0] != number:
             # Inside a record the turn is ours, and no tail ever goes back.
             if number < self._expected[0] or self._expected[2]:
-                raise BadSegment(f"the tail moved from {self._expected[0]} to {number} under its reader")
+                raise self._tail_moved()
             # Another reader was here; what it left must still make sense in itself.
             if self.on_continued and (slot.offset or slot.taken):
                 self.on_continued(slot)
@@ -507,19 +524,8 @@ class ReadEnd(End):
         ):
             raise BadSegment(f"fragment {number} contradicts itself: {slot}")
 
-    def _check_taken(self, number: int, slot: SlotHeader) -> None:
-        with self.ring.payload(number, slot.taken - 1, slot.taken) as before:
-            if bytes(before) != b"\n":
-                raise BadSegment(f"fragment {number} claims that {slot.taken} bytes are taken: that is inside a line")
-
-    def _check_crc(self, number: int, slot: SlotHeader) -> None:
-        with self.ring.payload(number, 0, slot.length) as payload:
-            found = zlib.crc32(payload)
-        if found != slot.crc32:
-            raise BadSegment(
-                f"record {slot.record} is damaged: bytes {slot.offset} to {slot.end} have CRC-32 {found:08x},"
-                f" their writer computed {slot.crc32:08x}"
-            )
+    def _tail_moved(self) -> BadSegment:
+        return BadSegment(f"the tail moved from {self._expected[0]} to {self.ring.header.tail} under its reader")
 
     def _settle(self, sink: Sink, number: int, slot: SlotHeader) -> None:
         """Before our first byte goes out: cut the output to what is committed, or make it empty."""
@@ -536,10 +542,11 @@ class ReadEnd(End):
                 sink.cut(0)
             elif begun:
                 committed = (begun.size + slot.taken) % 2**64
-                if committed > sink.size:
+                # What a reader put out and did not commit is part of this fragment, so no true note asks for more.
+                if not committed <= sink.size <= committed + slot.length - slot.taken:
                     raise TornRecord(f"the output has {sink.size} bytes, but {committed} were received into it")
                 sink.cut(committed)
-            elif at_start and (number == 0 or not sink.size):
+            elif at_start and not sink.size:
                 sink.cut(0)
             else:
                 raise TornRecord(
@@ -557,6 +564,8 @@ class ReadEnd(End):
         """True when the channel is over; we have then removed it, unless `keep`. Raises TornRecord."""
         if not self.over() or (self.follow and self.ring.header.state != FINISHED):
             return False
+        if self._expected[2] and self._expected[0] != self.ring.header.tail:
+            raise self._tail_moved()
         with self.doorway:
             if not self.over():
                 return False
@@ -577,12 +586,23 @@ def _size(total: int) -> str:
     return "unknown" if total == UNKNOWN else str(total)
 
 
-def _measure_lines(data: bytes, at_most: int | None) -> tuple[int, int]:
-    """How many lines to take, and the offset just behind the last of them."""
-    lines = data.count(b"\n")
+def _check_crc(payload: bytes, slot: SlotHeader) -> None:
+    found = zlib.crc32(payload) if slot.flags & CHECKED else slot.crc32
+    if found != slot.crc32:
+        raise BadSegment(
+            f"record {slot.record} is damaged: bytes {slot.offset} to {slot.end} have CRC-32 {found:08x},"
+            f" their writer computed {slot.crc32:08x}"
+        )
+
+
+def _measure_lines(payload: bytes, slot: SlotHeader, at_most: int | None) -> tuple[int, int]:
+    """How many lines of a slot to take, and the offset in it just behind the last of them."""
+    if slot.taken and payload[slot.taken - 1] != ord("\n"):
+        raise BadSegment(f"record {slot.record} claims that {slot.taken} bytes are taken, which is inside a line")
+    lines = payload.count(b"\n", slot.taken)
     if at_most is None or lines <= at_most:
-        return lines, len(data)
-    end = 0
+        return lines, slot.length
+    end = slot.taken
     for _ in range(at_most):
-        end = data.index(b"\n", end) + 1
+        end = payload.index(b"\n", end) + 1
     return at_most, end

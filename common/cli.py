@@ -259,6 +259,9 @@ def find_doorway(options: argparse.Namespace, talk: Talk) -> FlockDoorway:
 def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -> Place:
     """The keys of the channel that the options name. Raises CallFailed."""
     place = Place.of(options.key_path, options.channel, doorway.identity())
+    status = os.stat(options.key_path)
+    if (status.st_dev, status.st_ino) != doorway.identity():
+        raise ChannelError(f"{options.key_path} was replaced just now; start again")
     talk.step(f'key {place.segment_key & 0xFFFFFFFF:#010x} = ftok("{place.path}", {8 * place.channel + 1})')
     return place
 
