@@ -182,7 +182,9 @@ class End:
         return False
 
     def _check_not_removed(self) -> None:
-        if self.ring.header.state == REMOVED or self.family.removed():
+        removed = self.family.removed()  # before the state, which a reader that finishes stores first
+        state = self.ring.header.state
+        if state == REMOVED or (removed and state != FINISHED):
             raise ChannelError("EIDRM: the channel was removed while we waited, by `--remove` or ipcrm")
 
     def unread(self) -> int:
@@ -577,7 +579,8 @@ class ReadEnd(End):
                     f"record {last.record} is unfinished: its writer, pid {last.writer_pid}, stopped after {last.end}"
                     " bytes; `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up"
                 )
-            if not self.keep:
+            # The mark on the segment is the last of a removal: without it, whoever was removing has died.
+            if not self.keep and not self.family.removed():
                 self.remove(FINISHED)
         return True
 

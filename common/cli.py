@@ -220,8 +220,9 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    # A second signal ends us at once: whatever we hold, the kernel gives back.
-    signal.signal(number, signal.SIG_DFL)
+    # A second Ctrl-C ends us at once: whatever we hold, the kernel gives back. But a window that closes sends two
+    # SIGHUPs, one from the kernel and one from the shell.
+    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
     raise Interrupted(number)
 
 

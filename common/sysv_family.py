@@ -204,25 +204,31 @@ class SysvFamily:
             pass
 
     def remove_semaphores(self) -> None:
-        """Remove the semaphores that the header notes, each only if our key still leads to that very id."""
+        """Remove the semaphores that the header notes, each only if our key still leads to that very id.
+
+        In a half-made channel the first one that is not noted may have been made just before its creator died.
+        """
         header = Header(self.memory)
         try:
             # Version is stored after the ids were set to NOT_CREATED: without it the ids mean nothing yet.
-            noted = [header.semaphore_id(i) if header.version else NOT_CREATED for i in range(len(SEMAPHORES))]
+            noted = [header.semaphore_id(i) for i in range(len(SEMAPHORES))] if header.version else []
+            half_made = header.magic == HALF_MADE
         finally:
             header.release()
-        for key, semid in zip(self.place.semaphore_keys, noted, strict=True):
-            if semid == NOT_CREATED:
+        for key, semid in zip(self.place.semaphore_keys, noted, strict=False):
+            if semid == NOT_CREATED and not half_made:
                 continue
             try:
                 semaphore = sysv.open_semaphore(key)
-                if semaphore.id == semid:
+                if semaphore.id == semid or (semid == NOT_CREATED and _never_used(semaphore.id)):
                     sysv.remove_semaphore(semaphore)
             except Gone:
                 pass
             except CallFailed as error:
                 if error.errno != errno.ENOENT:
                     raise
+            if semid == NOT_CREATED:
+                break
 
     def detach(self) -> None:
         """Give the memory back; every view of it must be released before. Raises CallFailed (EINVAL)."""
@@ -383,7 +389,8 @@ def prove_ours(family: SysvFamily) -> str:
         header.release()
     ours = path == (family.place.dev, family.place.ino)
     abandoned = stat.attached == 1 and stat.cuid == os.geteuid() and _is_dead(stat.creator_pid)
-    if magic in (MAGIC, HALF_MADE) and any(path) and not ours:
+    # The inode is stored last and is never 0, so it tells whether the path is there at all.
+    if magic in (MAGIC, HALF_MADE) and path[1] and not ours:
         raise ChannelError(
             f"key {family.place.segment_key & 0xFFFFFFFF:#010x} already belongs to another path"
             f" (segment {family.shmid}); choose another --channel"
