@@ -225,7 +225,7 @@ class SysvFamily:
             except Gone:
                 pass
             except CallFailed as error:
-                if error.errno != errno.ENOENT:
+                if error.errno != errno.ENOENT and semid != NOT_CREATED:
                     raise
             if semid == NOT_CREATED:
                 break
