@@ -17,9 +17,9 @@ import time
 
 from common import cli, streams
 from common.channel import Patience, ReadEnd, Reason
-from common.doorway import FIRST_PAUSE, LONGEST_PAUSE
+from common.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
 from common.ipc import CallFailed, ChannelError, TornRecord
-from common.sysv_family import open_channel
+from common.sysv_family import Place, open_channel
 
 
 def main(talk: cli.Talk) -> int:
@@ -31,9 +31,11 @@ def main(talk: cli.Talk) -> int:
 
         return show_status(options, talk)
     sink = streams.open_output(options.output) if options.output else streams.StreamSink(1)
+    doorway = cli.find_doorway(options, talk)
+    place = cli.find_place(options, doorway, talk)
     torn = 0
     while True:
-        end = attach(options, talk)
+        end = attach(place, doorway, options, talk)
         try:
             over = read(end, sink, options, talk)
         except BaseException:
@@ -47,10 +49,8 @@ def main(talk: cli.Talk) -> int:
         options.count = options.count and options.count - end.records
 
 
-def attach(options: argparse.Namespace, talk: cli.Talk) -> ReadEnd:
+def attach(place: Place, doorway: FlockDoorway, options: argparse.Namespace, talk: cli.Talk) -> ReadEnd:
     """Join the channel as a reader, shmget and shmat; while there is none, look again."""
-    doorway = cli.find_doorway(options, talk)
-    place = cli.find_place(options, doorway, talk)
     patience = Patience(options.timeout, talk.wait)
     began, pause = time.monotonic(), FIRST_PAUSE
     while True:

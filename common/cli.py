@@ -120,13 +120,13 @@ def count_option(text: str) -> int:
 
 
 def mode_option(text: str) -> int:
-    """Permissions in octal, such as 0660."""
+    """Permissions in octal, such as 0660; without 0600 its own owner could not even remove it."""
     try:
         mode = int(text, 8)
     except ValueError:
         mode = -1
-    if not 0 <= mode <= 0o777:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an octal mode such as 0660")
+    if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an octal mode such as 0660, 0600 at least")
     return mode
 
 
@@ -367,7 +367,7 @@ def writer_options() -> argparse.Namespace:
     what.add_argument("--wait", action="store_true", help="return only when readers have consumed it all")
     made = parser.add_argument_group("how the channel is made")
     made.add_argument("--exclusive", action="store_true", help="IPC_EXCL: fail if it exists")
-    made.add_argument("--mode", type=mode_option, default=0o660, help="its permissions (0660)")
+    made.add_argument("--mode", type=mode_option, help="its permissions (0660)")
     made.add_argument(
         "--slots", metavar="N", type=count_or_zero, help=f"how many slots ({DEFAULT_GEOMETRY.slot_count})"
     )
@@ -417,7 +417,7 @@ def reader_options() -> argparse.Namespace:
 
 
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace, one: str, *others: str) -> None:
-    given = [name for name in (one, *others) if getattr(options, name) not in (None, False, [])]
+    given = [name for name in (one, *others) if getattr(options, name)]
     if one in given and len(given) > 1:
         parser.error(
             " and ".join("MESSAGE" if name == "message" else f"--{name}" for name in given) + " do not go together"

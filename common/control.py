@@ -40,7 +40,7 @@ def _remove(family: SysvFamily) -> str:
     header.release()
     family.remove()
     others = family.stat().attached - 1
-    when = f"it goes when {cli.plural(others, 'other')} detach" if others else "it is gone"
+    when = f"it goes with the last detach, of {cli.plural(others, 'other')}" if others else "it is gone"
     return (
         f"removed its semaphores, marked segment {family.shmid} for removal: {when}; {cli.plural(lost, 'slot')} unread"
     )

@@ -372,6 +372,18 @@ def set_semaphore(semaphore: Any, *, mode: int | None = None, uid: int | None = 
     _semctl_struct(semaphore.id, IPC_SET, ds)
 
 
+def semaphore_creator(semaphore: Any) -> int:
+    """The uid of the process that made it.
+
+    C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_STAT; see semctl(2).
+    Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
+    """
+    ds = _SemidDs()
+    _semctl_struct(semaphore.id, IPC_STAT, ds)
+    uid: int = ds.perm.cuid
+    return uid
+
+
 def _semctl_struct(semid: int, command: int, ds: _SemidDs) -> None:
     result = _libc.semctl(semid, 0, command, ctypes.byref(ds))
     name = "IPC_STAT" if command == IPC_STAT else "IPC_SET"

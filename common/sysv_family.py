@@ -35,6 +35,7 @@ from common.layout import (
 )
 
 CHANNELS = range(32)
+DEFAULT_MODE = 0o660
 DEFAULT_GEOMETRY = Geometry(slot_count=8, slot_size=256 * 1024)
 READ_WRITE = 0o600  # what a participant asks of the mode, whichever class it falls in
 
@@ -197,17 +198,15 @@ class SysvFamily:
     def remove(self) -> None:
         """Remove the semaphores that the header notes, then mark the segment; what is gone already is passed over."""
         self.remove_semaphores()
-        try:
-            if not self.stat().marked:
-                sysv.remove_segment(self.shmid)
-        except Gone:
-            pass
+        if not self.stat().marked:
+            sysv.remove_segment(self.shmid)
 
     def remove_semaphores(self) -> None:
         """Remove the semaphores that the header notes, each only if our key still leads to that very id.
 
         In a half-made channel the first one that is not noted may have been made just before its creator died.
         """
+        creator = self.stat().cuid
         header = Header(self.memory)
         try:
             # Version is stored after the ids were set to NOT_CREATED: without it the ids mean nothing yet.
@@ -220,7 +219,9 @@ class SysvFamily:
                 continue
             try:
                 semaphore = sysv.open_semaphore(key)
-                if semaphore.id == semid or (semid == NOT_CREATED and _never_used(semaphore.id)):
+                noted_or_new = semaphore.id == semid or (semid == NOT_CREATED and _never_used(semaphore.id))
+                # Whoever made the segment may have forged its header: then only his own semaphores go with it.
+                if noted_or_new and (creator == os.geteuid() or creator == sysv.semaphore_creator(semaphore)):
                     sysv.remove_semaphore(semaphore)
             except Gone:
                 pass
@@ -237,11 +238,11 @@ class SysvFamily:
 
 
 class Wanted(NamedTuple):
-    """What a writer asks of its channel; a `slots` or `slot_size` (bytes) of None takes what there is."""
+    """What a writer asks of its channel; a `slots`, `slot_size` (bytes) or `mode` of None takes what there is."""
 
     slots: int | None
     slot_size: int | None
-    mode: int
+    mode: int | None
     exclusive: bool
 
     def geometry(self, default: Geometry) -> Geometry:
@@ -257,13 +258,20 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
     EINVAL when it is divided otherwise than wanted.
     """
     family = open_channel(place, say, address)
+    mode = DEFAULT_MODE if wanted.mode is None else wanted.mode
     if family is None:
-        return create_channel(place, wanted.geometry(DEFAULT_GEOMETRY), wanted.mode, address)
+        return create_channel(place, wanted.geometry(DEFAULT_GEOMETRY), mode, address)
     try:
         there = read_geometry(family.memory)
         asked = wanted.geometry(there)
         if wanted.exclusive:
-            sysv.create_segment(place.segment_key, asked.segment_size, wanted.mode)
+            sysv.create_segment(place.segment_key, asked.segment_size, mode)
+        stat = family.stat()
+        if wanted.mode is not None and wanted.mode != stat.mode & 0o777:
+            raise ChannelError(
+                f"EINVAL: the channel has mode {stat.mode & 0o777:04o} and belongs to uid {stat.uid}; leave --mode out,"
+                " or change it first with `writer.py --chmod`"
+            )
         if asked != there:
             sysv.open_segment(place.segment_key, asked.segment_size)  # EINVAL when it is too large
             raise ChannelError(
@@ -460,7 +468,7 @@ def _open_or_rebuild_semaphores(family: SysvFamily, say: Callable[[str], None]) 
     try:
         family.open_semaphores()
     except CallFailed as error:
-        if error.errno != errno.ENOENT or not family.alone():
+        if error.errno != errno.ENOENT or not family.alone() or family.stat().cuid != os.geteuid():
             raise
         header = Header(family.memory)
         try:
