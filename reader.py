@@ -18,7 +18,8 @@ import time
 from common import cli, streams
 from common.channel import Patience, ReadEnd, Reason
 from common.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
-from common.ipc import CallFailed, ChannelError, TornRecord
+from common.ipc import CallFailed, ChannelError
+from common.layout import BadSegment
 from common.sysv_family import Place, open_channel
 
 
@@ -90,24 +91,22 @@ def read(end: ReadEnd, sink: streams.StreamSink, options: argparse.Namespace, ta
 
 def detach(end: ReadEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     """Leave the channel, shmdt; when nothing is left in it and nobody writes, shmctl(IPC_RMID) it before."""
-    over = end.removed
+    over = False
     try:
-        if failed:
-            with end.doorway:
-                if not end.clear_if_removed() and not end.keep:
-                    end.remove_if_over()
-        else:
-            over = over or end.finish_if_over()
-    except TornRecord:
-        pass  # --count records were whole; the next reader will hear of the torn one
-    except (ChannelError, CallFailed):
-        if not failed:
+        with end.doorway:
+            try:
+                over = end.leave()
+            finally:
+                unread = end.unread()
+                end.detach()
+    except (ChannelError, BadSegment, CallFailed):
+        if not failed:  # else the first error is the one to say
             raise
-    unread = end.unread()
-    end.detach()
+    if failed:
+        return
     if end.removed:
         talk.step(f"removed 5 semaphores, marked {end.family} for removal, detached: nothing is left")
-    elif not failed:
+    else:
         talk.step(f"detached; {'the channel stays (--keep)' if over else cli.waiting(unread)}")
 
 

@@ -70,18 +70,19 @@ def attach(options: argparse.Namespace, talk: cli.Talk) -> WriteEnd:
 
 def write(end: WriteEnd, source: int, options: argparse.Namespace, talk: cli.Talk) -> None:
     """Put the message, the lines or the file into the segment."""
+    name = options.file or "standard input"
     typed = not options.message and not options.file and os.isatty(source)
     if options.message:
         text = os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b"")
         record: streams.MessageSource | streams.FileSource = streams.MessageSource(text)
     else:
-        record = streams.FileSource(source, options.file or "standard input")
+        record = streams.FileSource(source, name)
     total = None if record.total == UNKNOWN else record.total
     with cli.Tally(end, options, bar=not typed, total=total) as tally:
         if typed:
             talk.step("type: one record a line, Ctrl-D ends")
         if typed or options.lines:
-            streams.send_lines(end, source, verify=options.verify, prompt=talk.prompt if typed else talk.nothing)
+            streams.send_lines(end, source, name, verify=options.verify, prompt=talk.prompt if typed else talk.nothing)
             if typed:
                 talk.prompt("\n")
         else:
@@ -94,15 +95,16 @@ def write(end: WriteEnd, source: int, options: argparse.Namespace, talk: cli.Tal
 
 def detach(end: WriteEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     """Leave the channel: shmdt. What was sent waits in the segment for a reader."""
-    removed = False
     try:
         with end.doorway:
-            removed = end.leave(unused=failed)
+            try:
+                removed = end.leave(unused=failed)
+            finally:
+                unread = end.unread()
+                end.detach()
     except (ChannelError, BadSegment, CallFailed):
-        if not failed:  # else the first error is said; a channel that is gone needs no goodbye
+        if not failed:  # else the first error is the one to say
             raise
-    unread = end.unread()
-    end.detach()
     if not failed:
         talk.step("removed the channel: nothing is left" if removed else f"detached; {cli.waiting(unread)}")
 

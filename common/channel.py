@@ -197,13 +197,17 @@ class End:
         return self.ring.read_slot(head - 1) if head else None
 
     def over(self) -> bool:
-        """Nothing left to read and nobody left to write; final only in the doorway."""
+        """Nothing left to read and nobody left to write; final only in the doorway.
+
+        For the holder of reader_turn or whoever is in the doorway: for others the tail moves under it.
+        """
         header = self.ring.header
-        if header.state != FINISHED and (not header.writers_joined or self.family.writers.present()):
+        finished = header.state == FINISHED
+        if not finished and (not header.writers_joined or self.family.writers.present()):
             return False
         # Only now: with no writer alive and the doorway shut, head stands still.
         lag = self.ring.lag()
-        if lag and header.state == FINISHED:
+        if lag and finished:
             raise BadSegment(f"it is marked as finished, and {lag} fragments are unread")
         return not lag
 
@@ -223,8 +227,10 @@ class End:
 
     def remove_if_over(self) -> bool:
         """In the doorway: remove a channel in which nothing is left to do; True when we did."""
+        if self.ring.header.state != OPEN or not self.over():
+            return False
         last = self.last_slot()
-        if self.ring.header.state != OPEN or not self.over() or (last and not last.ends_record):
+        if last and not last.ends_record:
             return False
         self.remove(FINISHED)
         return True
@@ -381,7 +387,8 @@ class WriteEnd(End):
         """In the doorway: count us out and wake a reader; True when we were the last one out and removed the channel.
 
         That is when all we sent is consumed and nobody else has the segment attached, or, with `unused`, when
-        nothing was ever sent: a channel in which a reader would find nothing but an end.
+        nothing was ever sent: a channel in which a reader would find nothing but an end. To be followed by detach()
+        before the doorway opens, see ReadEnd.leave.
         """
         if self.clear_if_removed():
             if self.unread():
@@ -561,6 +568,16 @@ class ReadEnd(End):
     def _note_output(self, sink: Sink, tail: int, taken: int) -> None:
         if sink.identity:
             self.ring.header.note_output(OutputNote(tail, *sink.identity, (sink.size - taken) % 2**64))
+
+    def leave(self) -> bool:
+        """In the doorway: True when the channel is over; we have then removed it, unless `keep`.
+
+        To be followed by detach() before the doorway opens: two that leave at once would each take the other for
+        somebody who stays.
+        """
+        if self.removed or self.clear_if_removed():
+            return self.removed
+        return self.over() if self.keep else self.remove_if_over()
 
     def finish_if_over(self) -> bool:
         """True when the channel is over; we have then removed it, unless `keep`. Raises TornRecord."""

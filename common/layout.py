@@ -4,7 +4,7 @@ This file knows bytes and nothing else: no kernel, no semaphore, no waiting. A C
 through the structs in tests/interop/shmpair.h; everything is in native byte order and naturally aligned.
 
     offset 0       Header, one page
-    offset 4096    SlotHeader[slot_count], 64 bytes each, rounded up to a page
+    offset 4096    SlotHeader[slot_count], two at least, 64 bytes each, rounded up to a page
     then           slot_count payloads of slot_size bytes
 
 A record (a line, a message, a file) is one or more fragments, one slot each; or many whole lines share a slot.
@@ -307,4 +307,5 @@ class Ring:
         return self._memory[at + start : at + stop]
 
     def _slot_at(self, number: int) -> int:
-        return PAGE + (number % self.slot_count) * SLOT.size
+        # Even a single slot has two headers: the last published one must outlive the filling of the next.
+        return PAGE + (number % max(self.slot_count, 2)) * SLOT.size

@@ -9,12 +9,28 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from common.channel import WriteEnd
 from common.layout import MAX_FRAGMENT, UNKNOWN
 
+_T = TypeVar("_T")
 
-def _wait_until_ready(descriptor: int, *, to_write: bool = False) -> None:
+
+def _patiently(descriptor: int, name: str, operate: Callable[[], _T], *, to_write: bool = False) -> _T:
+    """The result of `operate`, once the descriptor is ready for it. Raises OSError, with `name` as its filename."""
+    while True:
+        try:
+            return operate()
+        except BlockingIOError:
+            _wait_until_ready(descriptor, to_write)
+        except OSError as error:
+            error.filename = name
+            raise
+
+
+def _wait_until_ready(descriptor: int, to_write: bool) -> None:
     import select
 
     poll = select.poll()
@@ -22,33 +38,23 @@ def _wait_until_ready(descriptor: int, *, to_write: bool = False) -> None:
     poll.poll()
 
 
-def read_into(descriptor: int, room: memoryview) -> int:
+def read_into(descriptor: int, room: memoryview, name: str = "") -> int:
     """Read what there is, waiting for at least a byte; 0 at the end. Raises OSError."""
-    while True:
-        try:
-            return os.readv(descriptor, [room])
-        except BlockingIOError:
-            _wait_until_ready(descriptor)
+    return _patiently(descriptor, name, lambda: os.readv(descriptor, [room]))
 
 
-def read_some(descriptor: int, size: int) -> bytes:
+def read_some(descriptor: int, size: int, name: str = "") -> bytes:
     """Like read_into, into new bytes."""
-    while True:
-        try:
-            return os.read(descriptor, size)
-        except BlockingIOError:
-            _wait_until_ready(descriptor)
+    return _patiently(descriptor, name, lambda: os.read(descriptor, size))
 
 
-def write_all(descriptor: int, data: memoryview | bytes) -> None:
+def write_all(descriptor: int, data: memoryview | bytes, name: str = "") -> None:
     """Write every byte; write(2) may take fewer than it was given. Raises OSError."""
-    with memoryview(data) as rest:
-        done = 0
-        while done < len(rest):
-            try:
-                done += os.write(descriptor, rest[done : done + MAX_FRAGMENT])
-            except BlockingIOError:
-                _wait_until_ready(descriptor, to_write=True)
+    with memoryview(data) as view:
+        rest = view
+        while rest:
+            written = _patiently(descriptor, name, partial(os.write, descriptor, rest[:MAX_FRAGMENT]), to_write=True)
+            rest = rest[written:]
 
 
 class MessageSource:
@@ -90,11 +96,7 @@ class FileSource:
 
     def fill(self, room: memoryview) -> int:
         """Read the next bytes into `room`, with no copy of our own; how many, 0 at the end. Raises OSError."""
-        try:
-            return read_into(self._descriptor, room)
-        except OSError as error:
-            error.filename = self._name
-            raise
+        return read_into(self._descriptor, room, self._name)
 
     def skip_to(self, offset: int) -> None:
         """Go on from byte `offset` of the record. Raises OSError (ESPIPE) for a pipe."""
@@ -108,8 +110,9 @@ class _LongLine:
     total = UNKNOWN
     identity = None
 
-    def __init__(self, descriptor: int, begun: bytes) -> None:
+    def __init__(self, descriptor: int, name: str, begun: bytes) -> None:
         self._descriptor = descriptor
+        self._name = name
         self._begun = begun
         self._ended = False
         self.rest = b""
@@ -118,7 +121,7 @@ class _LongLine:
         """Put the line's next bytes into `room`; how many, 0 behind its newline. Raises OSError."""
         if self._ended:
             return 0
-        data = self._begun or read_some(self._descriptor, len(room))
+        data = self._begun or read_some(self._descriptor, len(room), self._name)
         self._begun = b""
         length = data.find(b"\n") + 1
         if length:
@@ -132,7 +135,7 @@ class _LongLine:
 
 
 def send_lines(
-    end: WriteEnd, descriptor: int, *, verify: bool = False, prompt: Callable[[], None] = lambda: None
+    end: WriteEnd, descriptor: int, name: str = "", *, verify: bool = False, prompt: Callable[[], None] = lambda: None
 ) -> None:
     """Send each line as a record, as soon as it is there, as many whole lines to a slot as there are.
 
@@ -148,12 +151,12 @@ def send_lines(
                 end.send_lines(lines, data.count(b"\n"), verify=verify)
             data = data[whole:]
         elif len(data) == room:
-            line = _LongLine(descriptor, data)
+            line = _LongLine(descriptor, name, data)
             end.send(line, verify=verify)
             data = line.rest
         else:
             prompt()
-            chunk = read_some(descriptor, room - len(data))
+            chunk = read_some(descriptor, room - len(data), name)
             if not chunk:
                 break
             data += chunk
@@ -174,11 +177,7 @@ class StreamSink:
 
     def write(self, data: memoryview) -> None:
         """Put all of `data` out. Raises OSError, BrokenPipeError when nobody reads any more."""
-        try:
-            write_all(self._descriptor, data)
-        except OSError as error:
-            error.filename = self._name
-            raise
+        write_all(self._descriptor, data, self._name)
         self.size += len(data)
 
     def cut(self, size: int) -> None:

@@ -134,6 +134,7 @@ class _Timespec(ctypes.Structure):
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
+_libc.semget.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_ShmidDs))
 _libc.semctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(_SemidDs))
 _libc.semtimedop.argtypes = (
@@ -200,15 +201,12 @@ def attach_segment(shmid: int, address: int | None = None, flags: int = 0) -> An
 
 
 def segment_memory(segment: Any) -> memoryview:
-    """The attached bytes. sysv_ipc asks the kernel for their number: one shmctl(IPC_STAT)."""
-    arguments = (segment.id, IPC_STAT, None)
-    try:
-        memory = memoryview(segment)
-    except _SYSV_IPC_RAISES as error:
-        _done("shmctl", arguments, -1, _errno_of(error, errno.EINVAL))
-        raise
-    _done("shmctl", arguments, 0)
-    return memory
+    """The attached bytes, as many as IPC_STAT says; to be released before detach_segment. Fails like stat_segment.
+
+    memoryview(segment) would ask the kernel too, but unseen by --trace, and with EIDRM folded into EINVAL.
+    """
+    size = stat_segment(segment.id).size
+    return memoryview((ctypes.c_ubyte * size).from_address(segment.address)).cast("B")
 
 
 def detach_segment(segment: Any) -> None:
@@ -295,25 +293,18 @@ def remove_segment(shmid: int) -> None:
     _shmctl(shmid, IPC_RMID, None)
 
 
-def _semget(key: int, flags: int, mode: int, initial: int) -> Any:
-    arguments = (key, 1, flags | mode)
-    try:
-        semaphore = sysv_ipc.Semaphore(key, flags, mode, initial)
-    except _SYSV_IPC_RAISES as error:
-        return _done("semget", arguments, -1, _errno_of(error, errno.ENOENT))
-    _done("semget", arguments, semaphore.id)
-    semaphore.block = False  # every semop is a try; waiting is wait_semaphore's
-    return semaphore
-
-
 def create_semaphore(key: int, mode: int, initial: int) -> Any:
     """Make a set of one new semaphore and give it its first value.
 
     C: int semget(key_t key, int nsems, int semflg), then semctl(semid, 0, SETVAL, initial); see semget(2).
     Fails with EEXIST (the key is taken), ENOMEM, ENOSPC (SEMMNI, SEMMNS).
     """
-    semaphore = _semget(key, IPC_CREAT | IPC_EXCL, mode, initial)
-    _done("semctl", (semaphore.id, 0, "SETVAL", initial), 0)
+    # Not sysv_ipc's IPC_CREX: it makes both calls in one, and does not say which of them failed.
+    flags = IPC_CREAT | IPC_EXCL | mode
+    semid = _libc.semget(key, 1, flags)
+    _done("semget", (key, 1, flags), semid, ctypes.get_errno() if semid < 0 else 0)
+    semaphore = open_semaphore(key)
+    set_semaphore_value(semaphore, initial)
     return semaphore
 
 
@@ -323,7 +314,14 @@ def open_semaphore(key: int, permission: int = 0) -> Any:
     C: int semget(key_t key, int nsems, int semflg), without IPC_CREAT; see semget(2).
     Fails with ENOENT (no such key), EACCES (the mode refuses `permission`).
     """
-    return _semget(key, 0, permission, 0)
+    arguments = (key, 1, permission)
+    try:
+        semaphore = sysv_ipc.Semaphore(key, 0, permission)
+    except _SYSV_IPC_RAISES as error:
+        return _done("semget", arguments, -1, _errno_of(error, errno.ENOENT))
+    _done("semget", arguments, semaphore.id)
+    semaphore.block = False  # every semop is a try; waiting is wait_semaphore's
+    return semaphore
 
 
 def _semctl(semaphore: Any, name: str, *arguments: Any, call: Callable[[], Any]) -> int:
