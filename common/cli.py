@@ -247,7 +247,9 @@ def describe(error: BaseException) -> str:
         from common.trace import format_file_error
 
         return format_file_error(error)
-    return str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return "there is no memory left; a smaller --slot-size needs less, see also `ulimit -v` and `ulimit -d`"
+    return str(error)
 
 
 def find_doorway(options: argparse.Namespace, talk: Talk) -> FlockDoorway:
