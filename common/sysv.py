@@ -450,8 +450,17 @@ def wait_semaphore(semaphore: Any, timeout: float) -> bool:
     """
     operation = _Sembuf(0, -1, _undo(semaphore))
     limit = _Timespec(int(timeout), int(timeout % 1 * 1_000_000_000))
-    result = _libc.semtimedop(semaphore.id, ctypes.byref(operation), 1, ctypes.byref(limit))
+    arguments = (semaphore.id, -1, operation.flags, timeout)
+    ctypes.set_errno(0)
+    try:
+        result = _libc.semtimedop(semaphore.id, ctypes.byref(operation), 1, ctypes.byref(limit))
+    except BaseException:
+        # The handler of the signal that ended the call raised before its result could be assigned.
+        number = ctypes.get_errno()
+        if observer is not None:
+            observer(Call("semtimedop", arguments, -1 if number else 0, number))
+        raise
     number = ctypes.get_errno() if result < 0 else 0
     answer = errno.EINTR if number == errno.EINTR else errno.EAGAIN
-    _done("semtimedop", (semaphore.id, -1, operation.flags, timeout), result, number, answer)
+    _done("semtimedop", arguments, result, number, answer)
     return not number
