@@ -1,0 +1,76 @@
+"""One form for a call, whether --trace shows it or strace does, so that the two can be compared line by line.
+
+The two differ only in notation, and each function here removes one difference:
+
+    semtimedop(7, ..., 1, NULL)      glibc's semop(7, ..., 1) is this system call
+    sem_num=0, tv_nsec=100000000     strace names the fields of a struct; --trace shows the values alone
+    0x10006e7, 000, 0660, NULL       the same number in several notations
+    semctl(7, 0, GETVAL, NULL)       an argument that the command does not use
+    {shm_perm={uid=0, ...}, ...}     of struct shmid_ds and semid_ds, --trace shows what the lab is about
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+NAMES = "shmget|shmat|shmdt|shmctl|semget|semop|semtimedop|semctl"
+_LINE = re.compile(rf"(?:\d+ +)?({NAMES})\((.*)\) += (-?\w+)(?: (E\w+) \([\w ]+\)(?: \(INJECTED\))?)?")
+_STAT_FIELDS = ("uid", "gid", "mode", "segsz", "nattch")
+_SET_FIELDS = ("uid", "gid", "mode")  # all that IPC_SET takes from its struct
+
+
+class Call(NamedTuple):
+    """A call in that one form: `arguments` as text with every number in decimal."""
+
+    name: str
+    arguments: str
+    result: int
+    errno: str
+
+
+def calls_in(text: str) -> list[Call]:
+    """The calls among the lines of a --trace or of strace's output, in order."""
+    return [_parse(match) for match in map(_LINE.fullmatch, text.splitlines()) if match]
+
+
+def _parse(match: re.Match[str]) -> Call:
+    name, arguments, result, errno = match.groups(default="")
+    if name == "semtimedop" and arguments.endswith(", NULL"):
+        name, arguments = "semop", arguments.removesuffix(", NULL")
+    if name == "semctl":
+        arguments = re.sub(r"(GETVAL|GETPID|IPC_RMID), NULL$", r"\1", arguments)
+    arguments = _struct(_timeout(re.sub(r"sem_(num|op|flg)=", "", arguments)))
+    return Call(name, _decimal(arguments), int(_decimal(result)), errno)
+
+
+def _timeout(arguments: str) -> str:
+    """{0.1 s} for {tv_sec=0, tv_nsec=100000000}."""
+    match = re.search(r"\{tv_sec=(\d+), tv_nsec=(\d+)\}", arguments)
+    if not match:
+        return arguments
+    seconds = int(match[1]) + int(match[2]) / 1e9
+    return arguments.replace(match[0], f"{{{seconds:g} s}}")
+
+
+def _struct(arguments: str) -> str:
+    """The fields that --trace shows of a struct shmid_ds or semid_ds."""
+    head, brace, tail = arguments.partition("{")
+    if "uid=" not in tail:
+        return arguments
+    values = dict(re.findall(r"(?:shm_)?(\w+)=(\w+)", tail))
+    shown = _SET_FIELDS if "IPC_SET" in head else _STAT_FIELDS
+    return head + brace + ", ".join(f"{field}={values[field]}" for field in shown if field in values) + "}"
+
+
+def _decimal(text: str) -> str:
+    """Every number in decimal: 0x10 is 16, 0660 is 432, NULL is 0."""
+    text = re.sub(r"\b0x([0-9a-f]+)\b", lambda match: str(int(match[1], 16)), text.replace("NULL", "0"))
+    return re.sub(r"(?<![\w.])0([0-7]+)\b", lambda match: str(int(match[1], 8)), text)
+
+
+def as_shown(call: Call, shown: Call) -> Call:
+    """`call` with `buf` for strace's address where `shown` says so: an IPC_STAT that failed filled nothing in."""
+    if not (call.errno and shown.arguments.endswith("buf")):
+        return call
+    return call._replace(arguments=re.sub(r"\d+$", "buf", call.arguments))

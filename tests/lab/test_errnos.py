@@ -1,0 +1,130 @@
+"""Every call and errno of the lab: the documented command provokes it, the message names it, and nothing is spoilt."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import sysv_ipc
+
+from tests.helpers import ROOT, Pair, wait_until
+from tests.lab.cases import CASES, Case
+from tests.lab.shell import require, run_shell
+
+# A waiter is asleep in semtimedop but for microseconds of a tenth of a second, when it tries semop.
+_SAME = {"semtimedop": "sem(timed)?op", "EIDRM": "(EIDRM|EINVAL)"}
+_NAMESPACES = [case for case in CASES if case.command.startswith("unshare")]
+
+
+def _name(case: Case) -> str:
+    return f"{case.call}-{case.errno}"
+
+
+def _message(case: Case) -> re.Pattern[str]:
+    """`writer: shmget(0x010006e7, 0, IPC_CREAT|0660): EINVAL (Invalid argument): what it means; what to do`."""
+    call, errno = case.call, case.errno
+    if case.call == "semtimedop":
+        call, errno = _SAME[call], _SAME[errno]
+    return re.compile(rf"(writer|reader): {call}\([^()]*\): {errno} \([\w ]+\): .*{re.escape(case.meaning)}.*")
+
+
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_the_command_provokes_the_errno(pair: Pair, case: Case) -> None:
+    require(case.needs)
+    done = run_shell(pair, case.command)
+    said = [line for line in done.err.splitlines() if _message(case).fullmatch(line)]
+    assert len(said) == 1 and done.code == 1, done
+    assert "Traceback" not in done.err
+    _check_what_is_left(pair, case)
+
+
+def _check_what_is_left(pair: Pair, case: Case) -> None:
+    status = pair.status()
+    assert (status and status["header"]["unread"]) == case.leaves
+    if status:
+        done = pair.read()
+        assert (done.code, done.out) == (0, b"hello\n"), done
+
+
+@pytest.mark.parametrize("geometry", [("1", "16777216T"), ("8", "2097152T"), ("4294967295", "16777215T")])
+def test_a_size_that_no_size_t_can_hold_is_refused(pair: Pair, geometry: tuple[str, str]) -> None:
+    """It must not come to the kernel modulo 2^64, as a small one that it would grant."""
+    slots, slot_size = geometry
+    done = pair.write("--quiet", "--slots", slots, "--slot-size", slot_size, "hello")
+    assert done.code == 1 and re.fullmatch(r"writer: shmget\(.*\): EINVAL \(.*\n", done.err), done
+
+
+@pytest.mark.parametrize("address", ["0", "1", "4095"])
+def test_an_address_that_shm_rnd_makes_null_is_a_usage_error(pair: Pair, address: str) -> None:
+    done = pair.write("--attach-at", address, "hello")
+    assert done.code == 2 and f"'{address}' is not an address" in done.err, done
+
+
+@pytest.mark.parametrize("case", _NAMESPACES, ids=_name)
+def test_a_creation_that_the_kernel_refuses_leaves_nothing(pair: Pair, case: Case) -> None:
+    """Inside the namespace too, which otherwise takes its evidence along when it ends."""
+    require(case.needs)
+    _check_nothing_left_inside(pair, case.command)
+
+
+@pytest.mark.parametrize("semaphores", range(5))
+def test_a_creation_without_all_its_semaphores_leaves_nothing(pair: Pair, semaphores: int) -> None:
+    require("root")
+    limits = f"32000 1024000000 500 {semaphores}"
+    command = f"unshare --ipc sh -c 'echo {limits} > /proc/sys/kernel/sem; python writer.py hello'"
+    _check_nothing_left_inside(pair, command)
+
+
+def _check_nothing_left_inside(pair: Pair, command: str) -> None:
+    looking = "; code=$?; cat /proc/sysvipc/shm /proc/sysvipc/sem; exit $code'"
+    done = run_shell(pair, command.removesuffix("'") + looking)
+    assert done.code == 1
+    assert [line.split()[0] for line in done.out.splitlines()] == [b"key", b"key"], done
+
+
+def test_a_waiting_reader_hears_that_the_channel_was_removed(pair: Pair) -> None:
+    """The same end as the waiting writer's in CASES, in the other program."""
+    pair.write("hello")
+    reader = pair.start("reader", "--follow")
+    assert reader.stdout and reader.stdout.readline() == b"hello\n"
+    full_slots = sysv_ipc.Semaphore(sysv_ipc.ftok(str(pair.key_path), 2, silence_warning=True))
+    wait_until(lambda: full_slots.waiting_for_nonzero, "the reader's sleep")
+    assert pair.write("--remove").code == 0
+    error = reader.communicate()[1].decode().splitlines()[-1]
+    assert re.match(r"reader: (sem(timed)?op\(.*\): )?(EIDRM|EINVAL)\b.*was removed", error), error
+    assert reader.returncode == 1
+
+
+def test_removal_is_deferred_until_the_last_detach(pair: Pair) -> None:
+    """--remove under an observer: "dest" in ipcs, the key free at once, the memory only at the last shmdt."""
+    pair.write("hello")
+    status = pair.status()
+    assert status
+    shmid, key = status["segment"]["id"], int(status["key"], 16)
+    observer = sysv_ipc.attach(shmid, None, sysv_ipc.SHM_RDONLY)
+    done = pair.write("--remove")
+    assert done.code == 0 and f"marked segment {shmid} for removal" in done.err, done
+    assert _row(shmid) == ("0", True)
+    assert pair.write("again").code == 0
+    fresh = pair.status()
+    assert fresh and int(fresh["key"], 16) == key and fresh["segment"]["id"] != shmid
+    assert bytes(memoryview(observer)[:8]) == b"SHMPAIR1"
+    observer.detach()
+    assert _row(shmid) is None
+    assert pair.read().out == b"again\n"
+
+
+def _row(shmid: int) -> tuple[str, bool] | None:
+    """The segment's key and whether it is marked for removal (ipcs: "dest"), None when it is no more."""
+    with open("/proc/sysvipc/shm") as table:
+        for line in table:
+            key, found, mode = line.split()[:3]
+            if found == str(shmid):
+                return key, bool(int(mode, 8) & 0o1000)
+    return None
+
+
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_the_readme_has_the_command(case: Case) -> None:
+    readme = (ROOT / "README.md").read_text().replace("\\|", "|")
+    assert case.command in readme
