@@ -1,0 +1,18 @@
+"""Fixtures of the end-to-end tests: terminals, closed again before the proof that nothing stays behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.terminals import Terminals
+from tests.helpers import Pair
+
+
+@pytest.fixture
+def terminals(pair: Pair) -> Iterator[Terminals]:
+    """Opens programs and shells, each on a terminal of its own."""
+    opened = Terminals(pair)
+    yield opened
+    opened.close()

@@ -1,0 +1,247 @@
+"""How channels come and go: racing first starts, removal under a user, and the memory that outlives its key."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+import sysv_ipc
+
+from common import sysv
+from tests.e2e.launch import SingleStepped, hold, start_together
+from tests.e2e.watch import (
+    SHM_DEST,
+    is_taken,
+    key_of,
+    segment,
+    segments,
+    sleeps_on,
+    stands_at_doorway,
+    state_of,
+    value_of,
+)
+from tests.helpers import Finished, Pair, finish, keys_of, left_behind, wait_until
+
+CHANNELS = range(32)
+
+
+def only_segment(pair: Pair) -> dict[str, int]:
+    """The one segment with the key of channel 0."""
+    (row,) = wait_until(lambda: segments(key_of(pair, 1)), "the segment")
+    return dict(row)
+
+
+class TestSimultaneousStart:
+    """Everybody starts at the same instant: nobody fails, and nothing is left."""
+
+    @pytest.mark.parametrize("first", ["writer", "reader"])
+    def test_a_pair_on_every_channel(self, pair: Pair, first: str) -> None:
+        """All 32 channels of a key path, in both orders: 64 pairs."""
+        writers = [hold(pair, "writer", "--channel", n, f"hello {n}") for n in CHANNELS]
+        readers = [hold(pair, "reader", "--channel", n) for n in CHANNELS]
+        in_order = zip(writers, readers, strict=True) if first == "writer" else zip(readers, writers, strict=True)
+        start = [child for both in in_order for child in both]
+        done = dict(zip(start, start_together(start), strict=True))
+        assert [one for one in done.values() if one.code] == []
+        assert [done[reader].out for reader in readers] == [b"hello %d\n" % n for n in CHANNELS]
+        assert left_behind(keys_of(pair.key_path)) == []
+
+    def test_50_pairs_on_one_channel(self, pair: Pair) -> None:
+        """Each reader takes one message. The channel may be over, and made anew, any number of times."""
+        writers = [hold(pair, "writer", f"hello {n}") for n in range(50)]
+        readers = [hold(pair, "reader", "--count", 1) for n in range(50)]
+        start = [child for both in zip(writers, readers, strict=True) for child in both]
+        done = dict(zip(start, start_together(start), strict=True))
+        assert [one for one in done.values() if one.code] == []
+        assert sorted(done[reader].out for reader in readers) == sorted(b"hello %d\n" % n for n in range(50))
+        assert left_behind(keys_of(pair.key_path)) == []
+
+    @pytest.mark.parametrize("attempt", range(3))
+    def test_writers_race_to_create_one_channel(self, pair: Pair, attempt: int) -> None:
+        """One of them creates it, the others open it, and all of the data is there."""
+        done = start_together([hold(pair, "writer", "--slots", 32, f"hello {n}") for n in range(16)])
+        assert [one for one in done if one.code] == []
+        assert sum("created segment" in one.err for one in done) == 1
+        assert sum("opened segment" in one.err for one in done) == 15
+        assert sorted(pair.read().out.splitlines()) == sorted(b"hello %d" % n for n in range(16))
+
+    def test_one_exclusive_writer_wins(self, pair: Pair) -> None:
+        done = start_together([hold(pair, "writer", "--exclusive", "--quiet", f"hello {n}") for n in range(10)])
+        assert sorted(one.code for one in done) == [0] + [1] * 9
+        assert all(": EEXIST (File exists)" in one.err and one.err.count("\n") == 1 for one in done if one.code)
+        winner = next(number for number, one in enumerate(done) if not one.code)
+        assert pair.read().out == b"hello %d\n" % winner
+
+
+def test_writer_leaves_at_any_step_of_the_reader(pair: Pair) -> None:
+    """Whichever call of the reader it falls on: the data arrives, and one of the two removes the channel."""
+    steps = 0
+    line = "the start"
+    while line:
+        steps += 1
+        line = leave_at(pair, steps)
+        assert left_behind(keys_of(pair.key_path)) == [], f"the writer left when the reader was behind {line}"
+    assert steps > 20, "the reader's calls were not seen"
+
+
+def leave_at(pair: Pair, step: int) -> str:
+    """Let a writer leave while a reader stands behind its `step`-th line, which is returned."""
+    writer = pair.start("writer", "--lines")
+    assert writer.stdin and writer.stderr
+    writer.stdin.write(b"hello\n")
+    writer.stdin.flush()
+    wait_until(lambda: value_of(pair, "full_slots"), "the line's arrival in the segment")
+    reader = SingleStepped(pair, "reader", "--count", 1)
+    line = reader.step(step)
+    writer.stdin.close()
+    writer.stdin = None
+    while b"sent 1 record" not in writer.stderr.readline():
+        pass
+    wait_until(lambda: writer.poll() is not None or stands_at_doorway(pair, writer.pid))
+    read, written = reader.run_to_the_end(), finish(writer)
+    assert (read.code, read.out, written.code) == (0, b"hello\n", 0), (line, read, written)
+    return line
+
+
+class TestDeferredRemoval:
+    """IPC_RMID frees the key at once and the memory at the last detach."""
+
+    def test_an_observer_keeps_the_memory(self, pair: Pair) -> None:
+        pair.write("-n", "the old data")
+        shmid = only_segment(pair)["shmid"]
+        observer = sysv.attach_segment(shmid, flags=sysv.SHM_RDONLY)
+        assert pair.write("--remove").code == 0
+        row = segment(shmid)
+        assert row and row["perms"] & SHM_DEST and row["key"] == 0 and row["nattch"] == 1
+        assert segments(key_of(pair, 1)) == []
+        # The key is free: a new channel, while the old memory is still there.
+        assert pair.write("-n", "the new data").code == 0
+        assert only_segment(pair)["shmid"] != shmid
+        assert pair.read().out == b"the new data"
+        assert b"the old data" in bytes(memoryview(observer))
+        sysv.detach_segment(observer)
+        assert segment(shmid) is None
+
+    def test_ipcs_says_dest(self, pair: Pair) -> None:
+        if not shutil.which("ipcs"):
+            pytest.skip("install util-linux: ipcs is missing")
+        pair.write("hello")
+        shmid = only_segment(pair)["shmid"]
+        observer = sysv.attach_segment(shmid)
+        pair.write("--remove")
+        rows = subprocess.run(["ipcs", "-m"], capture_output=True, text=True, check=True).stdout.splitlines()
+        (row,) = (row.split() for row in rows if row.split()[1:2] == [str(shmid)])
+        assert row[0] == "0x00000000" and row[-1] == "dest"
+        sysv.detach_segment(observer)
+
+    def test_a_stopped_reader_keeps_the_memory(self, pair: Pair) -> None:
+        """It hears of the removal when it goes on, and with it the last of the memory goes."""
+        pair.write("old")
+        reader = pair.start("reader", "--follow", "--quiet")
+        wait_until(lambda: sleeps_on(pair, "full_slots"))
+        shmid = only_segment(pair)["shmid"]
+        reader.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state_of(reader.pid) == "T")
+        assert pair.write("--remove").code == 0
+        row = segment(shmid)
+        assert row and row["perms"] & SHM_DEST and row["key"] == 0
+        assert pair.write("new").code == 0
+        reader.send_signal(signal.SIGCONT)
+        done = finish(reader)
+        assert (done.code, done.out) == (1, b"old\n"), done
+        assert_said_removed(done)
+        assert segment(shmid) is None
+        assert pair.read().out == b"new\n"
+
+
+def by_option(pair: Pair) -> None:
+    assert pair.write("--remove").code == 0
+
+
+def by_ipcrm(pair: Pair) -> None:
+    """What `ipcrm -m` does: the segment alone, not the semaphores."""
+    sysv_ipc.remove_shared_memory(only_segment(pair)["shmid"])
+
+
+def assert_said_removed(done: Finished) -> None:
+    assert done.code == 1, done
+    assert done.err.count("\n") == 1, done
+    assert "the channel was removed" in done.err or ("the channel" in done.err and "was removed" in done.err), done
+
+
+@pytest.mark.parametrize("remove", [by_option, by_ipcrm])
+class TestRemovedUnderAUser:
+    """One clear line and code 1; the semaphores are not left behind."""
+
+    Remove = Callable[[Pair], None]
+
+    def test_waiting_reader(self, pair: Pair, remove: Remove) -> None:
+        pair.write("hello")
+        reader = pair.start("reader", "--follow", "--quiet")
+        wait_until(lambda: sleeps_on(pair, "full_slots"))
+        remove(pair)
+        done = finish(reader)
+        assert done.out == b"hello\n"
+        assert_said_removed(done)
+        assert left_behind(keys_of(pair.key_path)) == []
+
+    def test_waiting_writer(self, pair: Pair, remove: Remove) -> None:
+        (pair.directory / "given").write_bytes(bytes(9000))
+        arguments = ("--slots", 1, "--slot-size", "4K", "--file", pair.directory / "given")
+        writer = pair.start("writer", "--quiet", *arguments)
+        wait_until(lambda: sleeps_on(pair, "empty_slots"))
+        remove(pair)
+        assert_said_removed(finish(writer))
+        assert left_behind(keys_of(pair.key_path)) == []
+
+    def test_writer_that_waits_until_all_is_read(self, pair: Pair, remove: Remove) -> None:
+        writer = pair.start("writer", "--quiet", "--wait", "hello")
+        wait_until(lambda: (status := pair.status()) and status["header"]["unread"] == 1)
+        remove(pair)
+        assert_said_removed(finish(writer))
+        assert left_behind(keys_of(pair.key_path)) == []
+
+    def test_writer_that_reads_its_input(self, pair: Pair, remove: Remove) -> None:
+        """What it puts into a segment that nobody can find any more is lost: that is no success."""
+        writer = pair.start("writer", "--quiet")
+        wait_until(lambda: is_taken(pair, "writer_turn") and state_of(writer.pid) == "S")
+        remove(pair)
+        assert_said_removed(finish(writer, b"too late\n"))
+        assert left_behind(keys_of(pair.key_path)) == []
+
+    def test_writer_between_two_lines(self, pair: Pair, remove: Remove) -> None:
+        writer = pair.start("writer", "--quiet", "--lines")
+        assert writer.stdin
+        writer.stdin.write(b"in time\n")
+        writer.stdin.flush()
+        wait_until(lambda: (status := pair.status()) and status["header"]["unread"] == 1)
+        remove(pair)
+        assert_said_removed(finish(writer, b"too late\n"))
+        assert left_behind(keys_of(pair.key_path)) == []
+
+
+def test_remove_says_what_was_lost(pair: Pair) -> None:
+    for word in ("one", "two", "three"):
+        pair.write(word)
+    shmid = only_segment(pair)["shmid"]
+    done = pair.write("--remove")
+    assert (done.code, done.out) == (0, b"")
+    assert f"removed its semaphores, marked segment {shmid} for removal: it is gone; 3 slots unread" in done.err
+    assert left_behind(keys_of(pair.key_path)) == []
+
+
+def test_remove_without_a_channel(pair: Pair) -> None:
+    done = pair.write("--remove", "--quiet")
+    assert done.code == 1
+    assert done.err.startswith("writer: shmget(") and ": ENOENT (" in done.err and done.err.count("\n") == 1
+
+
+def test_channels_are_apart(pair: Pair) -> None:
+    """Two channels of one key path share nothing."""
+    pair.write("--channel", 0, "zero")
+    pair.write("--channel", 31, "thirty-one")
+    assert pair.read("--channel", 31).out == b"thirty-one\n"
+    assert pair.read("--channel", 0).out == b"zero\n"

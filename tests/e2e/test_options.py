@@ -1,0 +1,486 @@
+"""Every option, by what it changes for a user; and the command lines that make no sense."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sysv_ipc
+
+from common.layout import SEMAPHORES
+from tests.e2e.watch import key_of, segment, segments, semaphore, shut_doorway, sleeps_on, value_of
+from tests.helpers import Pair, finish, is_root, keys_of, left_behind, wait_until
+
+PAGE = 4096
+
+
+def status_of(pair: Pair) -> dict[str, Any]:
+    """The status of a channel that must be there."""
+    status = pair.status()
+    assert status
+    return status
+
+
+def clear(pair: Pair) -> None:
+    """Remove the channel and whatever is in it."""
+    assert pair.write("--remove").code == 0
+
+
+class TestCount:
+    def test_takes_so_many_records_and_leaves_the_rest(self, pair: Pair) -> None:
+        for word in ("one", "two", "three"):
+            pair.write(word)
+        first = pair.read("--count", 2)
+        assert (first.code, first.out) == (0, b"one\ntwo\n")
+        assert "detached; 1 slot to be read" in first.err
+        rest = pair.read()
+        assert (rest.code, rest.out) == (0, b"three\n")
+
+    def test_ends_inside_a_packed_slot(self, pair: Pair) -> None:
+        pair.write("--lines", stdin=b"one\ntwo\nthree\n")
+        assert status_of(pair)["header"]["head"] == 1
+        assert [pair.read("--count", 1).out for _ in range(3)] == [b"one\n", b"two\n", b"three\n"]
+        assert segments(key_of(pair, 1)) == [], "the one that took the last record removed the channel"
+
+    def test_of_more_than_there_are_ends_with_the_last_writer(self, pair: Pair) -> None:
+        pair.write("one")
+        done = pair.read("--count", 5)
+        assert (done.code, done.out) == (0, b"one\n")
+
+
+class TestFollow:
+    def test_waits_for_further_writers(self, pair: Pair) -> None:
+        reader = pair.start("reader", "--follow")
+        assert reader.stdout
+        for word in ("one", "two", "three"):
+            assert pair.write(word).code == 0
+            assert reader.stdout.readline() == f"{word}\n".encode()
+        wait_until(lambda: sleeps_on(pair, "full_slots"))
+        reader.send_signal(signal.SIGINT)
+        done = finish(reader)
+        assert (done.code, done.out) == (128 + signal.SIGINT, b"")
+
+    def test_with_count(self, pair: Pair) -> None:
+        reader = pair.start("reader", "--follow", "--count", 2)
+        assert [pair.write(word).code for word in ("one", "two")] == [0, 0]
+        done = finish(reader)
+        assert (done.code, done.out) == (0, b"one\ntwo\n")
+
+    def test_with_count_leaves_nothing(self, pair: Pair) -> None:
+        """The reader goes last, with the channel empty: it removes it, although it could have followed on."""
+        pair.write("one")
+        done = pair.read("--follow", "--count", 1)
+        assert (done.code, done.out) == (0, b"one\n")
+        assert segments(key_of(pair, 1)) == []
+
+
+class TestKeep:
+    def test_removes_nothing(self, pair: Pair) -> None:
+        pair.write("one")
+        kept = pair.read("--keep")
+        assert (kept.code, kept.out) == (0, b"one\n")
+        assert "detached; the channel stays (--keep)" in kept.err
+        before = status_of(pair)
+        assert (before["header"]["state"], before["header"]["unread"]) == ("open", 0)
+        assert pair.write("two").code == 0
+        assert status_of(pair)["segment"]["id"] == before["segment"]["id"], "the same channel goes on"
+        assert pair.read().out == b"two\n"
+
+    def test_leaves_an_empty_channel_to_the_next_reader(self, pair: Pair) -> None:
+        pair.write("one")
+        pair.read("--keep")
+        done = pair.read()
+        assert (done.code, done.out) == (0, b"")
+
+
+class TestWait:
+    def test_returns_when_all_is_consumed(self, pair: Pair) -> None:
+        writer = pair.start("writer", "--wait", "hello")
+        assert writer.stderr
+        line = b""
+        while b"nobody is reading" not in line:
+            assert writer.poll() is None
+            line = writer.stderr.readline()
+        assert line == b"writer: waiting until all is read, and nobody is reading; start reader.py\n"
+        assert pair.read().out == b"hello\n"
+        done = finish(writer)
+        assert done.code == 0
+        assert "writer: all of it is consumed\n" in done.err
+
+    def test_without_it_nobody_waits(self, pair: Pair) -> None:
+        done = pair.write("hello")
+        assert "consumed" not in done.err
+        assert status_of(pair)["header"]["unread"] == 1
+        pair.read()
+
+    def test_last_one_out_removes(self, pair: Pair) -> None:
+        """The reader has had enough before the writer goes: then the writer clears the channel."""
+        writer = pair.start("writer", "--lines", "--wait")
+        reader = pair.start("reader", "--count", 1)
+        assert writer.stdin
+        writer.stdin.write(b"hello\n")
+        writer.stdin.flush()
+        assert finish(reader).out == b"hello\n"
+        done = finish(writer)
+        assert done.code == 0
+        assert "writer: removed the channel: nothing is left\n" in done.err
+
+
+class TestTimeout:
+    """--timeout: 124, and one line that says what was waited for."""
+
+    def test_reader_without_a_channel(self, pair: Pair) -> None:
+        done = pair.read("--timeout", 0.2, "--quiet")
+        assert (done.code, done.err) == (
+            124,
+            "reader: gave up after 0.2 s of waiting for a channel; start writer.py\n",
+        )
+
+    def test_reader_without_data(self, pair: Pair) -> None:
+        writer = pair.start("writer", "--lines")
+        wait_until(lambda: value_of(pair, "writers"))
+        done = pair.read("--timeout", 0.2, "--quiet")
+        assert (done.code, done.err) == (124, "reader: gave up after 0.2 s of waiting for data\n")
+        assert finish(writer, b"late\n").code == 0
+        assert pair.read().out == b"late\n"
+
+    def test_reader_that_follows(self, pair: Pair) -> None:
+        pair.write("hello")
+        done = pair.read("--follow", "--timeout", 0.2, "--quiet")
+        assert (done.code, done.out) == (124, b"hello\n")
+        assert done.err == "reader: gave up after 0.2 s of waiting for a writer; start writer.py\n"
+        assert segments(key_of(pair, 1)) == [], "an empty channel without a writer is of no use to anyone"
+
+    def test_writer_without_room(self, pair: Pair) -> None:
+        done = pair.write("--slots", 2, "--slot-size", "4K", "--timeout", 0.2, "--quiet", stdin=bytes(2 * PAGE + 1))
+        assert done.code == 124
+        assert done.err == (
+            "writer: gave up after 0.2 s of waiting for room: all 2 slots are full and nobody is reading;"
+            " start reader.py\n"
+        )
+        clear(pair)
+
+    def test_writer_that_waits_until_all_is_read(self, pair: Pair) -> None:
+        done = pair.write("--wait", "--timeout", 0.2, "--quiet", "hello")
+        assert done.code == 124
+        assert done.err == (
+            "writer: gave up after 0.2 s of waiting until all is read, and nobody is reading; start reader.py\n"
+        )
+        assert pair.read().out == b"hello\n"
+
+    @pytest.mark.parametrize("program", ["writer", "reader"])
+    def test_at_the_doorway(self, pair: Pair, program: str) -> None:
+        with shut_doorway(pair):
+            done = pair.run(program, "--timeout", 0.2, "--quiet")
+        assert done.code == 124
+        assert done.err == (
+            f"{program}: gave up after 0.2 s of waiting for the lock on {pair.key_path}, which another process holds\n"
+        )
+
+    def test_counts_only_time_without_progress(self, pair: Pair) -> None:
+        """A transfer may take longer than --timeout as long as something comes."""
+        reader = pair.start("reader", "--timeout", 3)
+        writer = pair.start("writer", "--lines")
+        assert writer.stdin and reader.stdout
+        began = time.monotonic()
+        while time.monotonic() - began < 3.5:
+            writer.stdin.write(b"tick\n")
+            writer.stdin.flush()
+            assert reader.stdout.readline() == b"tick\n"
+            time.sleep(0.1)  # the pace of a producer, not a wait
+        assert finish(writer).code == 0
+        assert finish(reader).code == 0
+
+
+class TestCreation:
+    def test_exclusive(self, pair: Pair) -> None:
+        assert pair.write("--exclusive", "one").code == 0
+        refused = pair.write("--exclusive", "--quiet", "two")
+        assert refused.code == 1
+        assert ", IPC_CREAT|IPC_EXCL|0660): EEXIST (File exists): --exclusive, and the channel exists" in refused.err
+        assert refused.err.count("\n") == 1
+        assert pair.read().out == b"one\n"
+
+    @pytest.mark.parametrize("mode", ["0600", "640", "0666"])
+    def test_mode(self, pair: Pair, mode: str) -> None:
+        """The mode is that of the segment and of all five semaphores, whatever the umask."""
+        assert pair.write("--mode", mode, "hello", umask=0o077).code == 0
+        assert modes(pair) == [int(mode, 8)] * 6
+        pair.read()
+
+    def test_default_mode_is_that_of_the_lab(self, pair: Pair) -> None:
+        pair.write("hello")
+        assert modes(pair) == [0o660] * 6
+        pair.read()
+
+    @pytest.mark.parametrize(
+        ("size", "expected"),
+        [
+            ("4096", 4096),
+            ("1", 4096),
+            ("4097", 8192),
+            ("8k", 8192),
+            ("256K", 2**18),
+            ("1M", 2**20),
+            ("1m", 2**20),
+        ],
+    )
+    def test_geometry(self, pair: Pair, size: str, expected: int) -> None:
+        """Suffixes count in powers of two; a slot is whole pages."""
+        assert pair.write("--slots", 3, "--slot-size", size, "hello").code == 0
+        header = status_of(pair)["header"]
+        assert (header["slot_count"], header["slot_size"]) == (3, expected)
+        # One page of header, one of slot headers (3 * 64 bytes, rounded up), and the slots.
+        assert segments(key_of(pair, 1))[0]["size"] == 2 * PAGE + 3 * expected
+        pair.read()
+
+    def test_geometry_that_differs_is_refused(self, pair: Pair) -> None:
+        pair.write("--slots", 3, "hello")
+        assert pair.write("--slots", 3, "again").code == 0
+        refused = pair.write("--slots", 2, "--quiet", "no")
+        assert refused.code == 1
+        assert refused.err.startswith("writer: EINVAL: the channel has 3 slots of 262144 bytes; ")
+        assert refused.err.count("\n") == 1
+        assert pair.read().out == b"hello\nagain\n"
+
+    def test_attach_at_is_rounded_down_to_a_page(self, pair: Pair) -> None:
+        written = pair.write("--attach-at", "0x7e0000000123", "hello")
+        assert "writer: attached it at 0x7e0000000000\n" in written.err
+        read = pair.read("--attach-at", 0x7D0000000FFF)
+        assert "reader: attached it at 0x7d0000000000\n" in read.err
+        assert read.out == b"hello\n"
+
+    def test_key_path_may_be_a_directory(self, pair: Pair, tmp_path: Path) -> None:
+        """As the default is, whose inode survives an editor that replaces files."""
+        (tmp_path / "directory").mkdir()
+        in_directory = Pair(tmp_path / "directory", tmp_path)
+        assert in_directory.write("hello").code == 0
+        assert in_directory.read().out == b"hello\n"
+        assert left_behind(keys_of(in_directory.key_path)) == []
+
+    def test_key_path_that_is_missing(self, pair: Pair, tmp_path: Path) -> None:
+        done = pair.write("--key-path", tmp_path / "nowhere", "--quiet", "hello")
+        assert done.code == 1
+        assert done.err.startswith(f"writer: {tmp_path}/nowhere: ENOENT (No such file or directory): ")
+        assert done.err.count("\n") == 1
+
+
+def modes(pair: Pair) -> list[int]:
+    """The permissions of the segment and of the five semaphores."""
+    (row,) = segments(key_of(pair, 1))
+    semaphores = [semaphore(pair, name) for name in SEMAPHORES]
+    return [row["perms"], *(found.mode for found in semaphores if found)]
+
+
+class TestControl:
+    def test_chmod(self, pair: Pair) -> None:
+        pair.write("hello")
+        done = pair.write("--chmod", "0604")
+        assert (done.code, done.out) == (0, b"")
+        assert modes(pair) == [0o604] * 6
+        assert "and its semaphores: mode 0604, uid " in done.err
+        assert pair.read().out == b"hello\n"
+
+    @pytest.mark.skipif(not is_root(), reason="only root can give an object away: run the tests as root")
+    @pytest.mark.parametrize(
+        ("owner", "uid", "gid"), [("65534", 65534, 0), ("65533:65534", 65533, 65534), (":65534", 0, 65534)]
+    )
+    def test_chown(self, pair: Pair, owner: str, uid: int, gid: int) -> None:
+        pair.write("hello")
+        assert pair.write("--chown", owner).code == 0
+        (row,) = segments(key_of(pair, 1))
+        assert (row["uid"], row["gid"]) == (uid, gid)
+        owners = {(found.uid, found.gid) for name in SEMAPHORES if (found := semaphore(pair, name))}
+        assert owners == {(uid, gid)}
+        assert pair.read().out == b"hello\n"
+
+    def test_chown_by_name(self, pair: Pair) -> None:
+        pair.write("hello")
+        assert pair.write("--chown", pwd.getpwuid(os.geteuid()).pw_name).code == 0
+        assert segments(key_of(pair, 1))[0]["uid"] == os.geteuid()
+        pair.read()
+
+    @pytest.mark.parametrize("option", [["--chmod", "0600"], ["--chown", "0"], ["--remove"]])
+    def test_needs_a_channel(self, pair: Pair, option: list[str]) -> None:
+        done = pair.write(*option, "--quiet")
+        assert done.code == 1
+        assert ": ENOENT (No such file or directory): no channel has this key" in done.err
+        assert done.err.count("\n") == 1
+
+
+class TestStatus:
+    def test_json(self, pair: Pair) -> None:
+        """Every figure is the kernel's own, and nothing is consumed."""
+        written = pair.write("--slots", 4, "hello")
+        done = pair.read("--status", "--json")
+        assert (done.code, done.err) == (0, "")
+        status = json.loads(done.out)
+        (row,) = segments(key_of(pair, 1))
+        assert status["key"] == f"{row['key'] & 0xFFFFFFFF:#010x}"
+        assert status["key_path"] == str(pair.key_path)
+        found = status["segment"]
+        names = {"id": "shmid", "size": "size", "uid": "uid", "gid": "gid", "creator_pid": "cpid"}
+        assert {name: found[name] for name in names} == {name: row[column] for name, column in names.items()}
+        assert (found["mode"], found["attached"], found["marked_for_removal"]) == ("0660", 0, False)
+        header = status["header"]
+        assert (header["magic"], header["state"], header["slot_count"]) == ("SHMPAIR1", "open", 4)
+        assert (header["head"], header["tail"], header["unread"], header["writers_joined"]) == (1, 0, 1, 1)
+        for name in SEMAPHORES:
+            kernels = semaphore(pair, name)
+            assert kernels
+            assert (status["semaphores"][name]["id"], status["semaphores"][name]["value"]) == (
+                kernels.id,
+                kernels.value,
+            )
+        assert status["damage"] is None
+        assert written.code == 0 and pair.read().out == b"hello\n"
+
+    def test_tables(self, pair: Pair) -> None:
+        pair.write("hello")
+        done = pair.read("--status")
+        assert (done.code, done.err) == (0, "")
+        text = done.out.decode()
+        (row,) = segments(key_of(pair, 1))
+        rows = [[cell.strip() for cell in line.strip("\u2502").split("\u2502")] for line in text.splitlines()]
+        for wanted in (
+            ["id", str(row["shmid"])],
+            ["size", str(row["size"])],
+            ["mode", "0660"],
+            ["magic", "SHMPAIR1"],
+            ["unread", "1"],
+        ):
+            assert wanted in rows
+        assert "\x1b" not in text, "no colours in a pipe"
+        pair.read()
+
+    def test_shows_who_is_attached(self, pair: Pair) -> None:
+        writer = pair.start("writer")
+        wait_until(lambda: (status := pair.status()) and status["header"]["writer_pid"] == writer.pid)
+        status = status_of(pair)
+        assert status["segment"]["attached"] == 1
+        assert status["semaphores"]["writers"]["value"] == 1
+        assert status["semaphores"]["writer_turn"]["value"] == 0
+        assert finish(writer, b"").code == 0
+        pair.read()
+
+    def test_without_a_channel(self, pair: Pair) -> None:
+        done = pair.read("--status")
+        assert (done.code, done.out) == (1, b"")
+        assert done.err.startswith("reader: shmget(0x") and done.err.count("\n") == 1
+        assert ", 0, 0): ENOENT (No such file or directory): no channel has this key" in done.err
+
+    def test_of_a_channel_that_is_marked_is_that_of_none(self, pair: Pair) -> None:
+        """The key of a removed segment is free, so there is nothing to find, however long others hold the memory."""
+        pair.write("hello")
+        shmid = segments(key_of(pair, 1))[0]["shmid"]
+        observer = sysv_ipc.attach(shmid)
+        clear(pair)
+        assert segment(shmid) is not None
+        assert pair.read("--status").code == 1
+        observer.detach()
+
+
+class TestQuiet:
+    def test_nothing_on_standard_error(self, pair: Pair) -> None:
+        assert pair.write("--quiet", "hello").err == ""
+        assert pair.write("--quiet", "--chmod", "0600").err == ""
+        assert pair.read("--quiet", "--count", 1).err == ""
+        assert pair.write("--quiet", "hello").err == ""
+        assert pair.write("--quiet", "--remove").err == ""
+
+    def test_no_word_about_a_long_wait(self, pair: Pair) -> None:
+        reader = pair.start("reader", "--quiet", "--timeout", 1.3)
+        done = finish(reader)
+        assert done.err == "reader: gave up after 1.3 s of waiting for a channel; start writer.py\n"
+
+
+WRITER_USAGE = [
+    ["--no-such-option"],
+    ["--file", "x", "message"],
+    ["--lines", "message"],
+    ["--remove", "message"],
+    ["--remove", "--file", "x"],
+    ["--remove", "--chmod", "0600"],
+    ["--remove", "--chown", "0"],
+    ["--chmod", "0600", "message"],
+    ["--chown", "0", "--lines"],
+    ["--chmod", "rw"],
+    ["--chmod", "0o1777"],
+    ["--mode", "0888"],
+    ["--mode", "01777"],
+    ["--mode", "-1"],
+    ["--chown", "no-such-user-at-all"],
+    ["--chown", ":"],
+    ["--slots", "-1"],
+    ["--slots", "two"],
+    ["--slots", "1.5"],
+    ["--slot-size", "4X"],
+    ["--slot-size", "K"],
+    ["--slot-size", ""],
+    ["--slot-size", "-4K"],
+    ["--slot-size", "\u0664K"],
+    ["--channel", "32"],
+    ["--channel", "-1"],
+    ["--timeout", "-1"],
+    ["--timeout", "soon"],
+    ["--timeout", "nan"],
+    ["--timeout", "inf"],
+    ["--attach-at", "here"],
+    ["--attach-at", "0"],
+    ["--resume"],
+    ["--resume", "--lines", "--file", "x"],
+    ["--excl"],
+]
+READER_USAGE = [
+    ["message"],
+    ["--no-such-option"],
+    ["--count", "0"],
+    ["--count", "-1"],
+    ["--count", "many"],
+    ["--json"],
+    ["--resume"],
+    ["--status", "--count", "1"],
+    ["--status", "--output", "x"],
+    ["--status", "--follow"],
+    ["--status", "--keep"],
+]
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [("writer", arguments) for arguments in WRITER_USAGE] + [("reader", arguments) for arguments in READER_USAGE],
+)
+def test_usage_error(pair: Pair, program: str, arguments: list[str]) -> None:
+    """Code 2, the usage and one line of reason on standard error, and no channel made."""
+    done = pair.run(program, *arguments)
+    assert (done.code, done.out) == (2, b""), done
+    assert done.err.startswith(f"usage: {program}.py ")
+    assert done.err.splitlines()[-1].startswith(f"{program}.py: error: ")
+    assert segments(key_of(pair, 1)) == []
+
+
+@pytest.mark.parametrize("program", ["writer", "reader"])
+def test_help(pair: Pair, program: str) -> None:
+    done = pair.run(program, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"usage: {program}.py ".encode())
+
+
+def test_bad_paths_leave_nothing(pair: Pair, tmp_path: Path) -> None:
+    """What cannot be opened is found out before there is a channel."""
+    missing = pair.write("--quiet", "--file", tmp_path / "missing")
+    assert (missing.code, missing.err.count("\n")) == (1, 1)
+    assert missing.err.startswith(f"writer: {tmp_path}/missing: ENOENT (No such file or directory)")
+    directory = pair.write("--quiet", "--file", tmp_path)
+    assert (directory.code, directory.err.count("\n")) == (1, 1)
+    assert directory.err.startswith(f"writer: {tmp_path}: EISDIR (Is a directory)")
+    output = pair.read("--quiet", "--output", tmp_path / "no" / "where")
+    assert (output.code, output.err.count("\n")) == (1, 1)
+    assert output.err.startswith(f"reader: {tmp_path}/no/where: ENOENT (No such file or directory)")
+    assert segments(key_of(pair, 1)) == []

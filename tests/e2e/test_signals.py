@@ -1,0 +1,282 @@
+"""SIGINT, SIGTERM and SIGHUP, whatever a program is doing: code 128+N, one line, and the other side knows its part."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from common.layout import SEMAPHORES
+from tests.e2e.launch import Child, start_command
+from tests.e2e.watch import (
+    is_taken,
+    key_of,
+    segments,
+    shut_doorway,
+    sleeps_on,
+    stands_at_doorway,
+    state_of,
+    value_of,
+)
+from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
+
+Place = Callable[[Pair], AbstractContextManager[Child]]
+
+SLOT = 4096
+ONE_SLOT = ("--slots", 1, "--slot-size", "4K")
+ending_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+
+
+def given(pair: Pair, size: int) -> Path:
+    """A file of `size` bytes to send."""
+    path = pair.directory / "given"
+    path.write_bytes(random.Random(size).randbytes(size))
+    return path
+
+
+@contextmanager
+def writer_reading_its_input(pair: Pair) -> Iterator[Child]:
+    child = pair.start("writer", "--quiet")
+    wait_until(lambda: is_taken(pair, "writer_turn") and state_of(child.pid) == "S")
+    yield child
+
+
+@contextmanager
+def writer_waiting_for_room(pair: Pair) -> Iterator[Child]:
+    child = pair.start("writer", "--quiet", *ONE_SLOT, "--file", given(pair, 2 * SLOT))
+    wait_until(lambda: sleeps_on(pair, "empty_slots"))
+    yield child
+
+
+@contextmanager
+def writer_waiting_until_all_is_read(pair: Pair) -> Iterator[Child]:
+    child = pair.start("writer", "--quiet", "--wait", "hello")
+    wait_until(lambda: (status := pair.status()) and status["header"]["head"] == 1)
+    wait_until(lambda: not is_taken(pair, "writer_turn") and state_of(child.pid) == "S")
+    yield child
+
+
+@contextmanager
+def writer_at_the_doorway(pair: Pair) -> Iterator[Child]:
+    with shut_doorway(pair):
+        child = pair.start("writer", "--quiet", "hello")
+        wait_until(lambda: stands_at_doorway(pair, child.pid))
+        yield child
+
+
+@contextmanager
+def reader_waiting_for_a_channel(pair: Pair) -> Iterator[Child]:
+    child = pair.start("reader", "--quiet")
+    wait_until(lambda: stands_at_doorway(pair, child.pid))
+    yield child
+
+
+@contextmanager
+def reader_waiting_for_data(pair: Pair) -> Iterator[Child]:
+    writer = pair.start("writer", "--quiet", "--lines")
+    child = pair.start("reader", "--quiet")
+    wait_until(lambda: sleeps_on(pair, "full_slots"))
+    yield child
+    assert finish(writer, b"late\n").code == 0
+
+
+@contextmanager
+def reader_at_the_doorway(pair: Pair) -> Iterator[Child]:
+    pair.write("hello")
+    with shut_doorway(pair):
+        child = pair.start("reader", "--quiet")
+        wait_until(lambda: stands_at_doorway(pair, child.pid))
+        yield child
+
+
+@contextmanager
+def reader_writing_its_output(pair: Pair) -> Iterator[Child]:
+    """Its standard output is a pipe that is full."""
+    pair.write("--file", given(pair, 2**20))
+    child = pair.start("reader", "--quiet")
+    wait_until(lambda: is_taken(pair, "reader_turn") and state_of(child.pid) == "S")
+    yield child
+
+
+PLACES: list[Place] = [
+    writer_reading_its_input,
+    writer_waiting_for_room,
+    writer_waiting_until_all_is_read,
+    writer_at_the_doorway,
+    reader_waiting_for_a_channel,
+    reader_waiting_for_data,
+    reader_at_the_doorway,
+    reader_writing_its_output,
+]
+
+
+def end(child: Child, number: int) -> Finished:
+    """Send the signal and wait for the end."""
+    child.send_signal(number)
+    child.wait(PATIENCE)
+    return finish(child)
+
+
+@ending_signals
+@pytest.mark.parametrize("place", PLACES)
+def test_code_and_line(pair: Pair, place: Place, number: signal.Signals) -> None:
+    with place(pair) as child:
+        done = end(child, number)
+        program = place.__name__.partition("_")[0]
+        assert (done.code, done.err) == (128 + number, f"{program}: ended by {number.name}\n")
+    assert_in_order(pair)
+    if segments(key_of(pair, 1)):
+        assert pair.write("--remove").code == 0
+
+
+def assert_in_order(pair: Pair) -> None:
+    """Nobody is attached any more, nobody counts as a live writer, and both turns are free."""
+    attached = [row["nattch"] for row in segments(key_of(pair, 1))]
+    assert attached in ([], [0])
+    if attached:
+        turns_and_writers = [value_of(pair, name) for name in SEMAPHORES[2:]]
+        assert turns_and_writers == [1, 1, 0]
+
+
+class TestTheOtherSide:
+    @ending_signals
+    def test_writer_ended_inside_a_record(self, pair: Pair, number: signal.Signals) -> None:
+        """The reader has what was sent and says what is missing; the next writer marks the record as torn."""
+        writer, reader = pair.start("writer"), pair.start("reader")
+        assert writer.stdin and reader.stdout
+        writer.stdin.write(b"12345")
+        writer.stdin.flush()
+        assert reader.stdout.read(5) == b"12345"
+        end(writer, number)
+        read = finish(reader)
+        assert (read.code, read.out) == (1, b""), read
+        unfinished = f"reader: record 0 is unfinished: its writer, pid {writer.pid}, stopped after 5 bytes; "
+        assert [line for line in read.err.splitlines() if line.startswith(unfinished)] == [read.err.splitlines()[-1]]
+        assert pair.write("next").code == 0
+        read = pair.read("--quiet")
+        assert (read.code, read.out) == (1, b"next\n"), read
+        assert read.err == (
+            f"reader: record 0 is torn: its writer, pid {writer.pid}, stopped after 5 bytes, and another went on\n"
+        )
+
+    @ending_signals
+    def test_writer_ended_between_lines(self, pair: Pair, number: signal.Signals) -> None:
+        writer, reader = pair.start("writer", "--lines"), pair.start("reader")
+        assert writer.stdin and reader.stdout
+        writer.stdin.write(b"one\n")
+        writer.stdin.flush()
+        assert reader.stdout.readline() == b"one\n"
+        end(writer, number)
+        read = finish(reader)
+        assert (read.code, read.out) == (0, b""), read
+
+    @ending_signals
+    def test_one_of_two_writers_ended(self, pair: Pair, number: signal.Signals) -> None:
+        leaver, stayer, reader = pair.start("writer", "--lines"), pair.start("writer", "--lines"), pair.start("reader")
+        assert leaver.stdin and stayer.stdin and reader.stdout
+        for writer, line in ((leaver, b"one\n"), (stayer, b"two\n")):
+            assert writer.stdin
+            writer.stdin.write(line)
+            writer.stdin.flush()
+            assert reader.stdout.readline() == line
+        end(leaver, number)
+        assert finish(stayer, b"three\n").code == 0
+        read = finish(reader)
+        assert (read.code, read.out) == (0, b"three\n"), read
+
+    @ending_signals
+    def test_reader_ended_while_the_ring_is_full(self, pair: Pair, number: signal.Signals) -> None:
+        """The writer waits on, and the next reader gets all that the first one had not committed."""
+        data = given(pair, 2**18).read_bytes()
+        writer = pair.start("writer", *ONE_SLOT, "--file", given(pair, 2**18))
+        first = pair.start("reader")
+        wait_until(lambda: sleeps_on(pair, "empty_slots") and first_is_stuck(pair, first.pid))
+        ended = end(first, number)
+        wait_until(lambda: sleeps_on(pair, "empty_slots"))
+        second = pair.read()
+        assert (finish(writer).code, second.code) == (0, 0)
+        assert data.startswith(ended.out) and data.endswith(second.out)
+        again = len(ended.out) + len(second.out) - len(data)
+        assert 0 <= again <= SLOT, "at most the fragment that the first reader had not committed comes again"
+
+    @ending_signals
+    def test_reader_ended_inside_a_fragment(self, pair: Pair, number: signal.Signals) -> None:
+        data = given(pair, 2**20).read_bytes()
+        with reader_writing_its_output(pair) as child:
+            end(child, number)
+        read = pair.read()
+        assert (read.code, read.out) == (0, data), "the uncommitted fragment comes again"
+
+    @ending_signals
+    def test_follower_ended_with_nothing_to_read(self, pair: Pair, number: signal.Signals) -> None:
+        """A signal is how --follow ends: it leaves no channel in which nothing is and nobody writes."""
+        follower = pair.start("reader", "--follow")
+        assert pair.write("hello").code == 0
+        wait_until(lambda: sleeps_on(pair, "full_slots") and not value_of(pair, "writers"))
+        ended = end(follower, number)
+        assert (ended.code, ended.out) == (128 + number, b"hello\n"), ended
+        assert segments(key_of(pair, 1)) == []
+
+
+def first_is_stuck(pair: Pair, pid: int) -> bool:
+    """Whether the reader sleeps with its turn taken and a full slot before it: its output takes no more."""
+    return is_taken(pair, "reader_turn") and state_of(pid) == "S" and not sleeps_on(pair, "full_slots")
+
+
+def test_second_hangup(pair: Pair) -> None:
+    """A window that closes sends SIGHUP twice, from the kernel and from the shell: the second one harms nothing."""
+    with writer_reading_its_input(pair) as child:
+        with shut_doorway(pair):
+            child.send_signal(signal.SIGHUP)
+            wait_until(lambda: not is_caught(child.pid, signal.SIGHUP), "the first signal's arrival")
+            child.send_signal(signal.SIGHUP)
+        done = finish(child)
+    assert (done.code, done.err) == (128 + signal.SIGHUP, "writer: ended by SIGHUP\n")
+    assert segments(key_of(pair, 1)) == []
+
+
+def is_caught(pid: int, number: int) -> bool:
+    """Whether the process has a handler for this signal (SigCgt of proc_pid_status(5))."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("program", ["writer", "reader"])
+def test_nohup(pair: Pair, program: str) -> None:
+    """A program started with nohup outlives its terminal."""
+    if not shutil.which("nohup"):
+        pytest.skip("install coreutils: nohup is missing")
+    immune = start_command(pair, ["nohup", *pair.command(program, *(["--lines"] if program == "writer" else []))])
+    try:
+        if program == "writer":
+            wait_until(lambda: segments(key_of(pair, 1)))
+        else:
+            wait_until(lambda: stands_at_doorway(pair, immune.pid))
+        immune.send_signal(signal.SIGHUP)
+        other = pair.start("reader") if program == "writer" else pair.start("writer", "hello")
+        done = finish(immune, b"hello\n" if program == "writer" else None)
+    finally:
+        immune.kill()
+        immune.wait()
+    peer = finish(other)
+    assert (done.code, peer.code) == (0, 0), (done, peer)
+    assert (peer if program == "writer" else done).out == b"hello\n"
+
+
+def test_stopped_reader_goes_on(pair: Pair) -> None:
+    """SIGSTOP cannot be caught at all; after SIGCONT everything is as before."""
+    data = given(pair, 2**18).read_bytes()
+    writer = pair.start("writer", *ONE_SLOT, "--file", given(pair, 2**18))
+    reader = pair.start("reader")
+    wait_until(lambda: sleeps_on(pair, "empty_slots"))
+    reader.send_signal(signal.SIGSTOP)
+    wait_until(lambda: state_of(reader.pid) == "T")
+    os.kill(reader.pid, signal.SIGCONT)
+    read, written = finish(reader), finish(writer)
+    assert (read.code, written.code, read.out) == (0, 0, data)
