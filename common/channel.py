@@ -393,7 +393,7 @@ class WriteEnd(End):
         if self.clear_if_removed():
             if self.unread():
                 raise ChannelError(
-                    f"EIDRM: the channel was removed, by `--remove` or ipcrm, with {self.unread()} slots unread"
+                    f"EIDRM: the channel was removed, by `--remove` or ipcrm, with {self.unread()} of its slots unread"
                 )
             return False
         self.family.writers.leave()

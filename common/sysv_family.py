@@ -14,7 +14,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from common import sysv
 from common.ipc import CallFailed, ChannelError, Gone, NotOurs
@@ -154,13 +154,28 @@ class SysvFamily:
         """Make all five with their first `values`, and note each id in the header at once."""
         header = Header(self.memory)
         try:
-            made = []
+            made: list[Any] = []
             for index, (key, value) in enumerate(zip(self.place.semaphore_keys, values, strict=True)):
-                made.append(_create_or_adopt(key, mode, value))
+                made.append(
+                    _create_or_adopt(key, mode, value) or self._refuse_foreign(self.place.semaphore_keys[index:])
+                )
                 header.set_semaphore_id(index, made[-1].id)
         finally:
             header.release()
         self._use(made)
+
+    def _refuse_foreign(self, keys: tuple[int, ...]) -> NoReturn:
+        """Refuse the semaphore with the first of these keys, in one line with all that one command has to clear."""
+        foreign = []
+        for key in keys:
+            try:
+                foreign.append(str(sysv.open_semaphore(key).id))
+            except CallFailed:
+                pass  # not there
+        raise NotOurs(
+            f"semaphore {foreign[0]} has our key {keys[0] & 0xFFFFFFFF:#010x} and is not provably ours. It was left"
+            f" untouched; choose another --channel, or if nobody needs it: ipcrm -s {' -s '.join(foreign)}"
+        )
 
     def stat(self) -> sysv.SegmentStat:
         """IPC_STAT of the segment. Raises Gone, CallFailed."""
@@ -435,7 +450,7 @@ def _is_dead(pid: int) -> bool:
 
 
 def _create_or_adopt(key: int, mode: int, value: int) -> Any:
-    """A new semaphore, or the one that a dead creator had made and not yet noted in its header."""
+    """A new semaphore, or the one that a dead creator had made and not yet noted; None for one of somebody else."""
     try:
         return sysv.create_semaphore(key, mode, value)
     except CallFailed as error:
@@ -443,10 +458,7 @@ def _create_or_adopt(key: int, mode: int, value: int) -> Any:
             raise
     semaphore = sysv.open_semaphore(key)
     if not _never_used(semaphore.id):
-        raise NotOurs(
-            f"semaphore {semaphore.id} has our key {key & 0xFFFFFFFF:#010x} and is not provably ours."
-            f" It was left untouched; choose another --channel, or if nobody needs it: ipcrm -s {semaphore.id}"
-        )
+        return None
     sysv.set_semaphore(semaphore, mode=mode)
     sysv.set_semaphore_value(semaphore, value)
     return semaphore

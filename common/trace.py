@@ -78,6 +78,7 @@ def format_failure(error: CallFailed) -> str:
 
 _FILE_MEANING = {
     errno.ENOSPC: "the disk is full; make room, then go on with --resume, or read on elsewhere: nothing is lost",
+    errno.EFBIG: "no file may be that large here (see `ulimit -f`); raise the limit, then go on with --resume",
     errno.ENOENT: "there is no such file; check the path",
     errno.EACCES: "its permissions keep us out; check them, or name another file",
     errno.EISDIR: "a directory is not a record; name a file",

@@ -27,10 +27,10 @@ def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
     place = Place.of(options.key_path, options.channel, doorway.identity())
     with doorway:
         family = find_channel(place, observe=True)
-    try:
-        status = read_status(family)
-    finally:
-        family.detach()
+        try:
+            status = read_status(family)
+        finally:
+            family.detach()  # in the doorway: an onlooker must not pass for somebody who stays
     text = json.dumps(status, indent=2) + "\n" if options.json else _draw_tables(status)
     try:
         StreamSink(1).write(memoryview(text.encode()))

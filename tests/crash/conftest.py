@@ -1,0 +1,17 @@
+"""Fixtures of the crash tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.driver import CONTENT
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    """The file to send: CONTENT."""
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT)
+    return path

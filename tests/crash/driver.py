@@ -1,0 +1,190 @@
+"""The stage of the kill sweep: real programs as processes on one key path, one of which dies at a chosen line.
+
+A process is forked from this one, which has all modules loaded already, and then runs writer.py or reader.py as
+__main__ under the stepper: the same program, without the start-up of an interpreter a thousand times over. So this
+process must have one thread only; the tests run it as `python -m tests.crash.sweep`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import sysv_ipc
+
+import common.cli
+import common.control
+import common.streams
+import common.trace  # noqa: F401  loaded here, once, for every program forked from here
+from common.doorway import FlockDoorway
+from common.ipc import CallFailed
+from common.layout import Header
+from common.sysv_family import Place, find_channel
+from tests.crash import stepper
+from tests.helpers import PATIENCE, ROOT, left_behind, wait_until
+
+KILLED = -signal.SIGKILL
+NOTHING = Path(os.devnull)
+SLOT_SIZE = 4096
+
+# Five fragments and a bit, so that a fragment is first, in the middle, and last and short.
+CONTENT = bytes(range(251)) * 86
+
+
+class Child:
+    """A program that runs, and what it said."""
+
+    def __init__(self, pid: int, words: Sequence[str], said: Path) -> None:
+        self.pid = pid
+        self.words = words
+        self._said = said
+        self._code: int | None = None
+
+    def wait(self) -> int:
+        """Its exit code, or minus the signal that ended it. A program that does not end is a failure."""
+        if self._code is None:
+            descriptor = os.pidfd_open(self.pid)
+            ended, _, _ = select.select([descriptor], [], [], PATIENCE)
+            os.close(descriptor)
+            if not ended:
+                os.kill(self.pid, signal.SIGKILL)
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            assert ended, f"{' '.join(self.words)} hangs\n{self.said}"
+            assert "Traceback" not in self.said, self.said
+        return self._code
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended; it is not waited for."""
+        if self._code is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            self.wait()
+        return self._code is not None
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text(errors="replace")
+
+
+class Stage:
+    """One key path and a directory for what goes in and comes out; the programs run here, none survives it."""
+
+    def __init__(self, key_path: Path, directory: Path) -> None:
+        self.key_path = key_path
+        self.directory = directory
+        self.input = directory / "input"
+        self.input.write_bytes(CONTENT)
+        self.output = directory / "output"
+        self._doorway = FlockDoorway(str(key_path), lambda waited: None)
+        self.place = Place.of(str(key_path), 0, self._doorway.identity())
+        self.children: list[Child] = []
+
+    def begin(self) -> None:
+        """Forget the last performance."""
+        self.children.clear()
+        self.output.unlink(missing_ok=True)
+
+    def start(
+        self,
+        *words: object,
+        strike: stepper.Strike | None = None,
+        stdin: Path = NOTHING,
+        stdout: Path = NOTHING,
+    ) -> Child:
+        """Start "writer" or "reader" with arguments; it appends its data to `stdout` and dies when `strike` says."""
+        program, *arguments = (str(word) for word in words)
+        said = self.directory / f"said-{len(self.children)}"
+        said.unlink(missing_ok=True)
+        pid = os.fork()
+        if not pid:
+            _redirect(stdin, stdout, said)
+            _become(f"{ROOT / program}.py", ["--key-path", str(self.key_path), *arguments], strike)
+        self.children.append(Child(pid, [program, *arguments], said))
+        return self.children[-1]
+
+    def run(self, *words: object, code: int = 0, stdin: Path = NOTHING, stdout: Path = NOTHING) -> str:
+        """Run a program to its end, which must be with `code`; what it said."""
+        child = self.start(*words, stdin=stdin, stdout=stdout)
+        assert child.wait() == code, f"{' '.join(child.words)} ended with {child.wait()}, not {code}\n{child.said}"
+        return child.said
+
+    def kill(
+        self, strike: stepper.Strike, *words: object, code: int = 0, stdin: Path = NOTHING, stdout: Path = NOTHING
+    ) -> bool:
+        """Run the victim; whether it was killed. One that was not must end with `code`."""
+        victim = self.start(*words, strike=strike, stdin=stdin, stdout=stdout)
+        assert victim.wait() in (KILLED, code), f"the victim ended with {victim.wait()}\n{victim.said}"
+        return victim.wait() == KILLED
+
+    def read(self) -> bytes:
+        """What a reader that must succeed finds in the channel."""
+        output = self.directory / "read"
+        output.unlink(missing_ok=True)
+        self.run("reader", stdout=output)
+        return output.read_bytes()
+
+    def header(self) -> tuple[int, int] | None:
+        """State and head of the channel as they are now, None while there is none."""
+        with self._doorway:  # outside of it there are half-made ones, too
+            try:
+                family = find_channel(self.place, observe=True)
+            except CallFailed:
+                return None
+            header = Header(family.memory)
+            try:
+                return header.state, header.head
+            finally:
+                header.release()
+                family.detach()
+
+    def left_behind(self) -> list[tuple[str, str]]:
+        """The IPC objects with a key of ours: ("shm" or "sem", its row in /proc/sysvipc)."""
+        return left_behind({self.place.segment_key, *self.place.semaphore_keys})
+
+    def finish(self) -> None:
+        """What must hold after every performance: a fresh start works, nobody runs, nothing is left."""
+        self.run("writer", "fresh start")
+        assert self.read() == b"fresh start\n"
+        running = [child.words for child in self.children if not child.ended]
+        assert not running, f"still running: {running}"
+        assert not self.left_behind(), f"left behind: {self.left_behind()}"
+
+    def clear(self) -> None:
+        """After a failure: end every program, remove every object."""
+        for child in self.children:
+            if not child.ended:
+                os.kill(child.pid, signal.SIGKILL)
+        wait_until(lambda: all(child.ended for child in self.children))
+        for kind, row in self.left_behind():
+            remove = sysv_ipc.remove_shared_memory if kind == "shm" else sysv_ipc.remove_semaphore
+            remove(int(row.split()[1]))
+
+
+def _redirect(stdin: Path, stdout: Path, stderr: Path) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    for descriptor, path, how in ((0, stdin, os.O_RDONLY), (1, stdout, flags), (2, stderr, flags)):
+        opened = os.open(path, how, 0o600)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+
+
+def _become(program: str, arguments: list[str], strike: stepper.Strike | None) -> None:
+    """Be that program until the end of this process."""
+    code = 1
+    try:
+        if strike:
+            stepper.install(strike, said=2)
+        stepper.run(program, arguments)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.settrace(None)
+        sys.stderr.flush()
+        os._exit(code)

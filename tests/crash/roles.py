@@ -1,0 +1,234 @@
+"""Who dies, and what must still be true afterwards: one function a role.
+
+Each takes a stage and the moment of the kill, and returns whether the victim was killed (it may end before).
+What must hold after every role, a fresh start and nothing left behind, is Stage.finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from common.layout import FINISHED
+from tests.crash.driver import CONTENT, SLOT_SIZE, Child, Stage
+from tests.crash.stepper import Strike, at_call
+from tests.helpers import wait_until
+
+Role = Callable[[Stage, Strike], bool]
+
+# Room for everything, so that a writer ends without a reader; and so little that both must run at once.
+WIDE = ("--slots", 16, "--slot-size", SLOT_SIZE)
+NARROW = ("--slots", 2, "--slot-size", SLOT_SIZE)
+
+LINES = b"".join(b"line %d " % number + b"." * 700 + b"\n" for number in range(12))
+LONG_LINE = b"long " + b"=" * (2 * SLOT_SIZE) + b"\n"
+
+
+def writer_creates(stage: Stage, strike: Strike) -> bool:
+    """A writer that makes the channel: its record is there whole or not at all."""
+    killed = stage.kill(strike, "writer", "hello", *WIDE)
+    stage.run("writer", "after")
+    assert stage.read() in ((b"hello\nafter\n", b"after\n") if killed else (b"hello\nafter\n",))
+    return killed
+
+
+def writer_joins(stage: Stage, strike: Strike) -> bool:
+    """A writer that finds a channel: what was in it stays, its own record is there whole or not at all."""
+    stage.run("writer", "before", *WIDE)
+    killed = stage.kill(strike, "writer", "hello")
+    stage.run("writer", "after")
+    expected = (b"before\nhello\nafter\n", b"before\nafter\n")
+    assert stage.read() in (expected if killed else expected[:1])
+    return killed
+
+
+def writer_of_a_file(stage: Stage, strike: Strike) -> bool:
+    """A file of several fragments, resumed: all of it arrives, once."""
+    return _kill_and_resume_writer(stage, strike)
+
+
+def _kill_and_resume_writer(stage: Stage, strike: Strike, *resume: str) -> bool:
+    killed = stage.kill(strike, "writer", "--file", stage.input, *WIDE, *resume)
+    stage.run("writer", "--file", stage.input, "--resume", *WIDE)
+    assert stage.read() == CONTENT
+    return killed
+
+
+def writer_resumes(stage: Stage, strike: Strike) -> bool:
+    """The one that resumes dies too, and is resumed."""
+    assert stage.kill(at_call("_publish", 3), "writer", "--file", stage.input, *WIDE)
+    return _kill_and_resume_writer(stage, strike, "--resume")
+
+
+def writer_without_resume(stage: Stage, strike: Strike) -> bool:
+    """Another writer goes on: whole fragments of the torn record arrive, then the reader says so and reads on."""
+    killed = stage.kill(strike, "writer", "--file", stage.input, *WIDE)
+    stage.run("writer", "after")
+    reader = stage.start("reader", "--output", stage.output)
+    code = reader.wait()
+    received = stage.output.read_bytes()
+    assert received.endswith(b"after\n")
+    begun = received[: -len(b"after\n")]
+    assert begun == CONTENT[: len(begun)]
+    assert begun == CONTENT or (killed and len(begun) % SLOT_SIZE == 0)
+    torn = f"record 0 is torn: its writer, pid {stage.children[-3].pid}, stopped after {len(begun)} bytes"
+    assert (code, torn in reader.said) == ((0, False) if begun in (b"", CONTENT) else (1, True)), reader.said
+    return killed
+
+
+def writer_of_lines(stage: Stage, strike: Strike) -> bool:
+    """Lines: those that arrive are the first ones, each whole, but for the long one that was being sent."""
+    lines = stage.directory / "lines"
+    lines.write_bytes(LINES + LONG_LINE + LINES)
+    killed = stage.kill(strike, "writer", "--lines", *WIDE, stdin=lines)
+    stage.run("writer", "after")
+    reader = stage.start("reader", stdout=stage.output)
+    code = reader.wait()
+    received = stage.output.read_bytes().removesuffix(b"after\n")
+    assert (LINES + LONG_LINE + LINES).startswith(received), received
+    assert killed or received == LINES + LONG_LINE + LINES
+    torn = bool(received) and not received.endswith(b"\n")
+    # The end of a long line is a fragment of its own: it can be missing when every byte is there.
+    assert code == torn or (code == 1 and received == LINES + LONG_LINE), reader.said
+    return killed
+
+
+def writer_with_a_live_reader(stage: Stage, strike: Strike) -> bool:
+    """The reader waits for slots while the writer dies; a resumed writer, or both resumed, complete the file."""
+    reader = stage.start("reader", "--output", stage.output, "--resume")
+    killed = stage.kill(strike, "writer", "--file", stage.input, *NARROW)
+    writer = stage.start("writer", "--file", stage.input, "--resume", *NARROW)
+    _receive_until_over(stage, writer, reader)
+    assert stage.output.read_bytes() == CONTENT
+    return killed
+
+
+def _receive_until_over(stage: Stage, writer: Child, reader: Child) -> None:
+    """Start a second reader when the first had to give up, or came to the end before the writer was there again."""
+    for _ in range(3):
+        assert reader.wait() in (0, 1), reader.said
+        wait_until(lambda: writer.ended or stage.header(), "a channel, or the writer's end")
+        if writer.ended and not stage.header():
+            assert writer.wait() == 0, writer.said
+            return
+        if stage.output.read_bytes() == CONTENT:
+            stage.output.unlink()  # nothing remembered that all had arrived, so the writer sends all of it again
+        reader = stage.start("reader", "--output", stage.output, "--resume")
+    raise AssertionError(f"the transfer does not come to an end: {reader.said}")
+
+
+def reader_to_a_pipe(stage: Stage, strike: Strike) -> bool:
+    """Nothing that was committed is lost; the fragment in hand may come twice, as a stream cannot be taken back."""
+    _fill(stage)
+    killed = stage.kill(strike, "reader", stdout=stage.output)
+    first = stage.output.read_bytes() if stage.output.exists() else b""
+    whole = CONTENT + b"hello\n"
+    second = b"" if _is_over(stage) else stage.read()
+    assert whole.startswith(first) and whole.endswith(second)
+    assert 0 <= len(first) + len(second) - len(whole) <= (SLOT_SIZE if killed else 0)
+    return killed
+
+
+def reader_to_a_file(stage: Stage, strike: Strike) -> bool:
+    """Two records into a file, resumed: exactly what was sent."""
+    _fill(stage)
+    return _kill_and_resume_reader(stage, strike)
+
+
+def reader_resumes(stage: Stage, strike: Strike) -> bool:
+    """The one that resumes dies too, and is resumed."""
+    _fill(stage)
+    assert stage.kill(at_call("_note_output", 4), "reader", "--output", stage.output)
+    return _kill_and_resume_reader(stage, strike, "--resume")
+
+
+def _fill(stage: Stage) -> None:
+    stage.run("writer", "--file", stage.input, *WIDE)
+    stage.run("writer", "hello")
+
+
+def _kill_and_resume_reader(stage: Stage, strike: Strike, *resume: str) -> bool:
+    killed = stage.kill(strike, "reader", "--output", stage.output, *resume)
+    if not _is_over(stage):
+        stage.run("reader", "--output", stage.output, "--resume")
+    assert stage.output.read_bytes() == CONTENT + b"hello\n"
+    return killed
+
+
+def _is_over(stage: Stage) -> bool:
+    """Whether a reader has come to the end: removed the channel, or died while it did."""
+    header = stage.header()
+    return header is None or header[0] == FINISHED
+
+
+def reader_with_a_live_writer(stage: Stage, strike: Strike) -> bool:
+    """The writer waits for room while the reader dies; a resumed reader completes the file."""
+    writer = stage.start("writer", "--file", stage.input, *NARROW)
+    wait_until(stage.header, "the channel")
+    killed = stage.kill(strike, "reader", "--output", stage.output)
+    if not (killed and _is_over(stage)):
+        reader = stage.start("reader", "--output", stage.output, "--resume") if killed else stage.children[-1]
+        assert reader.wait() == 0, reader.said
+    assert writer.wait() == 0, writer.said
+    assert stage.output.read_bytes() == CONTENT
+    return killed
+
+
+def remover(stage: Stage, strike: Strike) -> bool:
+    """`writer --remove`: the channel is there as it was, or gone."""
+    stage.run("writer", "hello", *WIDE)
+    killed = stage.kill(strike, "writer", "--remove")
+    stage.run("writer", "after")
+    assert stage.read() in ((b"hello\nafter\n", b"after\n") if killed else (b"after\n",))
+    return killed
+
+
+def remover_under_a_waiting_writer(stage: Stage, strike: Strike) -> bool:
+    """The one who waits goes on, or hears that the channel was removed."""
+    waiting = stage.start("writer", "--wait", "hello", *WIDE)
+    wait_until(lambda: (stage.header() or (0, 0))[1], "the record")
+    killed = stage.kill(strike, "writer", "--remove")
+    stage.run("writer", "after")
+    received = stage.read()
+    assert received in ((b"hello\nafter\n", b"after\n") if killed else (b"after\n",))
+    removed = received == b"after\n"
+    assert waiting.wait() == removed, waiting.said
+    assert ("the channel was removed" in waiting.said) == removed, waiting.said
+    return killed
+
+
+def reader_clears_a_half_made_channel(stage: Stage, strike: Strike) -> bool:
+    """A creator died with three semaphores made; the reader that clears them dies too."""
+    assert stage.kill(at_call("_create_or_adopt", 4), "writer", "hello")
+    killed = stage.kill(strike, "reader", "--timeout", 0, code=124)
+    stage.run("writer", "after")
+    assert stage.read() == b"after\n"
+    return killed
+
+
+def writer_clears_a_half_removed_channel(stage: Stage, strike: Strike) -> bool:
+    """A reader died with two semaphores removed; the writer that clears the others dies too."""
+    stage.run("writer", "before")
+    assert stage.kill(at_call("remove_semaphore", 3), "reader")
+    return writer_creates(stage, strike)
+
+
+ROLES: dict[str, Role] = {
+    role.__name__: role
+    for role in (
+        writer_creates,
+        writer_joins,
+        writer_of_a_file,
+        writer_resumes,
+        writer_without_resume,
+        writer_of_lines,
+        writer_with_a_live_reader,
+        reader_to_a_pipe,
+        reader_to_a_file,
+        reader_resumes,
+        reader_with_a_live_writer,
+        remover,
+        remover_under_a_waiting_writer,
+        reader_clears_a_half_made_channel,
+        writer_clears_a_half_removed_channel,
+    )
+}

@@ -1,0 +1,303 @@
+"""Resume, exactly once: whoever dies in the middle of a record, what arrives is what was sent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.crash.doomed import RING, run_doomed, tear_reader, tear_writer
+from tests.crash.driver import CONTENT, SLOT_SIZE
+from tests.helpers import Finished, Pair, finish, wait_until
+
+HALF = 2 * SLOT_SIZE  # where the torn record of most tests ends
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where a reader writes it; not there yet."""
+    return tmp_path / "output"
+
+
+def make_file(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def the_error(done: Finished) -> str:
+    """The one line that a failed program says when it is --quiet."""
+    assert done.code == 1, done
+    (line,) = done.err.splitlines()
+    return line
+
+
+# The writer
+
+
+def test_writer_resumes_at_the_first_byte_not_committed(pair: Pair, content: Path) -> None:
+    tear_writer(pair, content, 2)
+    resumed = pair.write("--file", content, "--resume")
+    assert resumed.code == 0, resumed
+    assert f"sent 1 record, {len(CONTENT) - HALF} bytes" in resumed.err
+    assert pair.read("--quiet").out == CONTENT
+
+
+def test_several_resumes_in_a_row(pair: Pair, content: Path) -> None:
+    tear_writer(pair, content, 1)
+    for _ in range(3):
+        tear_writer(pair, content, 1, "--resume")
+    assert pair.write("--file", content, "--resume").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, CONTENT), received
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_torn_record_without_resume_is_reported_and_passed_over(pair: Pair, content: Path, others: int) -> None:
+    """`others` whole records before it: it is named by its number."""
+    for _ in range(others):
+        assert pair.write("whole", *RING).code == 0
+    pid = tear_writer(pair, content, 2)
+    assert pair.write("next").code == 0
+    received = pair.read("--quiet")
+    assert received.out == b"whole\n" * others + CONTENT[:HALF] + b"next\n"
+    expected = f"record {others} is torn: its writer, pid {pid}, stopped after {HALF} bytes, and another went on"
+    assert the_error(received) == f"reader: {expected}"
+
+
+def test_writer_that_died_with_nothing_committed_leaves_no_torn_record(pair: Pair, content: Path) -> None:
+    tear_writer(pair, content, 0)
+    assert pair.write("next").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out, received.err) == (0, b"next\n", ""), received
+
+
+@pytest.mark.parametrize("size", [0, HALF - 1, HALF, len(CONTENT) - 1, len(CONTENT) + 1])
+def test_another_file_is_refused(pair: Pair, content: Path, tmp_path: Path, size: int) -> None:
+    tear_writer(pair, content, 2)
+    other = make_file(tmp_path / "other", bytes(size))
+    error = the_error(pair.write("--quiet", "--file", other, "--resume"))
+    shown = size or "unknown"  # one that claims to be empty may be one of those in /proc that do not tell their size
+    assert error == (
+        f"writer: this is not the file to resume: its size is {shown}, and record 0 stopped after {HALF} bytes of"
+        f" {len(CONTENT)}"
+    )
+    assert pair.write("--file", content, "--resume").code == 0
+    assert pair.read("--quiet").out == CONTENT
+
+
+def tear_pipe_writer(pair: Pair) -> None:
+    """A record of unknown size, torn at HALF."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+        assert cat.stdin
+        cat.stdin.write(CONTENT[: 3 * SLOT_SIZE])
+        cat.stdin.close()
+        run_doomed(pair, "_publish:3", "writer", *RING, stdin=cat.stdout)
+
+
+def test_file_resumes_a_record_of_unknown_size(pair: Pair, content: Path) -> None:
+    tear_pipe_writer(pair)
+    assert pair.write("--file", content, "--resume").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, CONTENT), received
+
+
+@pytest.mark.parametrize("size", [0, HALF - 1])
+def test_too_short_a_file_for_a_record_of_unknown_size_is_refused(pair: Pair, tmp_path: Path, size: int) -> None:
+    tear_pipe_writer(pair)
+    other = make_file(tmp_path / "other", CONTENT[:size])
+    assert "this is not the file to resume" in the_error(pair.write("--quiet", "--file", other, "--resume"))
+    assert pair.write("--remove").code == 0
+
+
+def test_a_pipe_cannot_be_resumed(pair: Pair, content: Path, tmp_path: Path) -> None:
+    """It cannot be read again from the middle."""
+    tear_writer(pair, content, 2)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = pair.start("writer", "--quiet", "--file", fifo, "--resume")
+    with fifo.open("wb"):
+        assert "not the file to resume: its size is unknown" in the_error(finish(writer))
+    assert pair.write("--remove").code == 0
+
+
+def test_nothing_to_resume_is_success_and_sends_nothing_twice(pair: Pair, content: Path) -> None:
+    assert pair.write("--file", content, *RING).code == 0
+    for _ in range(2):
+        assert pair.write("--file", content, "--resume").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, CONTENT), received
+
+
+def test_writer_that_died_after_its_last_commit_has_nothing_to_resume(pair: Pair, content: Path) -> None:
+    run_doomed(pair, "leave:1", "writer", "--file", content, *RING)
+    assert pair.write("--file", content, "--resume").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, CONTENT), received
+
+
+def test_another_file_of_the_same_size_is_not_taken_for_sent(pair: Pair, content: Path, tmp_path: Path) -> None:
+    assert pair.write("--file", content, "--slots", 16, "--slot-size", SLOT_SIZE).code == 0
+    other = make_file(tmp_path / "other", CONTENT[::-1])
+    run_doomed(pair, "_publish:1", "writer", "--file", other)
+    assert pair.write("--file", other, "--resume").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, CONTENT + CONTENT[::-1]), received
+
+
+def test_resume_without_a_channel_starts_from_the_first_byte(pair: Pair, content: Path) -> None:
+    assert pair.write("--file", content, "--resume", *RING).code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, CONTENT), received
+
+
+def test_record_that_was_given_up_cannot_be_resumed(pair: Pair, content: Path) -> None:
+    tear_writer(pair, content, 2)
+    run_doomed(pair, "_publish:2", "writer", "next")  # it gives the record up, and dies before its own
+    error = the_error(pair.write("--quiet", "--file", content, "--resume"))
+    assert f"record 0 was given up after {HALF} bytes" in error
+    assert pair.write("--remove").code == 0
+
+
+# The reader
+
+
+def test_reader_cuts_the_output_back_and_goes_on(pair: Pair, content: Path, output: Path) -> None:
+    assert pair.write("--file", content, *RING).code == 0
+    tear_reader(pair, 1, "--output", output)
+    assert output.read_bytes() == CONTENT[:HALF], "a fragment more than what is committed"
+    resumed = pair.read("--output", output, "--resume")
+    assert resumed.code == 0, resumed
+    assert output.read_bytes() == CONTENT
+    assert f"going on at byte {SLOT_SIZE} of record 0, where another reader stopped" in resumed.err
+    assert f"received 1 record, {len(CONTENT) - SLOT_SIZE} bytes" in resumed.err
+
+
+def test_several_reader_resumes_in_a_row(pair: Pair, content: Path, output: Path) -> None:
+    assert pair.write("--file", content, *RING).code == 0
+    tear_reader(pair, 1, "--output", output)
+    for _ in range(3):
+        tear_reader(pair, 1, "--output", output, "--resume")
+    resumed = pair.read("--output", output, "--resume")
+    assert (resumed.code, output.read_bytes()) == (0, CONTENT), resumed
+
+
+def test_half_a_fragment_in_the_output_is_cut_off(pair: Pair, content: Path, output: Path) -> None:
+    """A write that the kernel cut short leaves less than a fragment behind the last commit."""
+    assert pair.write("--file", content, *RING).code == 0
+    tear_reader(pair, 1, "--output", output)
+    os.truncate(output, SLOT_SIZE + 100)
+    assert pair.read("--output", output, "--resume").code == 0
+    assert output.read_bytes() == CONTENT
+
+
+def test_without_resume_a_begun_output_is_not_overwritten(pair: Pair, content: Path, output: Path) -> None:
+    assert pair.write("--file", content, *RING).code == 0
+    tear_reader(pair, 1, "--output", output)
+    error = the_error(pair.read("--quiet", "--output", output))
+    assert f"the output already holds the first {SLOT_SIZE} bytes of record 0: add --resume" in error
+    assert output.read_bytes() == CONTENT[:HALF]
+    assert pair.read("--output", output, "--resume").code == 0
+    assert output.read_bytes() == CONTENT
+
+
+def test_another_output_is_not_resumed(pair: Pair, content: Path, output: Path, tmp_path: Path) -> None:
+    assert pair.write("--file", content, *RING).code == 0
+    tear_reader(pair, 1, "--output", output)
+    other = make_file(tmp_path / "other", b"something else")
+    assert "cannot resume this output" in the_error(pair.read("--quiet", "--output", other, "--resume"))
+    assert other.read_bytes() == b"something else"
+    assert pair.read("--output", output, "--resume").code == 0
+    assert output.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("size", [SLOT_SIZE - 1, HALF + 1])
+def test_an_output_that_somebody_changed_is_not_resumed(pair: Pair, content: Path, output: Path, size: int) -> None:
+    """Shorter than what is committed, or longer than the fragment that the dead reader had in hand."""
+    assert pair.write("--file", content, *RING).code == 0
+    tear_reader(pair, 1, "--output", output)
+    os.truncate(output, size)
+    error = the_error(pair.read("--quiet", "--output", output, "--resume"))
+    assert f"the output has {size} bytes, but {SLOT_SIZE} were received into it" in error
+    assert output.stat().st_size == size
+    assert pair.write("--remove").code == 0
+
+
+def test_reader_resumes_inside_the_second_of_three_records(pair: Pair, content: Path, output: Path) -> None:
+    assert pair.write("one", *RING).code == 0
+    assert pair.write("--file", content).code == 0
+    assert pair.write("three").code == 0
+    tear_reader(pair, 3, "--output", output)  # "one" and two fragments
+    resumed = pair.read("--output", output, "--resume")
+    assert (resumed.code, output.read_bytes()) == (0, b"one\n" + CONTENT + b"three\n"), resumed
+
+
+def test_reader_resumes_between_two_lines_of_a_slot(pair: Pair, output: Path) -> None:
+    assert pair.write("--lines", stdin=b"one\ntwo\nthree\nfour\n").code == 0
+    assert pair.read("--output", output, "--count", 1).code == 0
+    assert pair.read("--output", output, "--count", 2, "--resume").code == 0
+    resumed = pair.read("--output", output, "--resume")
+    assert (resumed.code, output.read_bytes()) == (0, b"one\ntwo\nthree\nfour\n"), resumed
+
+
+def test_reader_to_a_pipe_goes_on_where_a_dead_one_stopped(pair: Pair, content: Path, output: Path) -> None:
+    """A stream cannot be cut back: the fragment that the dead reader had in hand comes again, and no other."""
+    assert pair.write("--file", content, *RING).code == 0
+    with output.open("wb") as stream:
+        tear_reader(pair, 1, stdout=stream)
+    assert output.read_bytes() == CONTENT[:HALF]
+    after = pair.read()
+    assert (after.code, after.out) == (0, CONTENT[SLOT_SIZE:]), after
+    assert f"going on at byte {SLOT_SIZE} of record 0, where another reader stopped" in after.err
+
+
+# Both
+
+
+@pytest.mark.parametrize("first", ["writer", "reader"])
+def test_both_sides_resumed_at_once(pair: Pair, content: Path, output: Path, first: str) -> None:
+    tear_writer(pair, content, 3)
+    tear_reader(pair, 1, "--output", output)
+    arguments = {"writer": ("--file", content, "--resume"), "reader": ("--output", output, "--resume")}
+    second = "reader" if first == "writer" else "writer"
+    children = [pair.start(program, *arguments[program]) for program in (first, second)]
+    ended = [finish(child) for child in children]
+    assert [done.code for done in ended] == [0, 0], ended
+    assert output.read_bytes() == CONTENT
+
+
+def test_resumed_reader_waits_for_the_resumed_writer(pair: Pair, content: Path, output: Path) -> None:
+    """However late it comes: the reader has emptied the ring by then, and says what it waits for."""
+    tear_writer(pair, content, 3)
+    tear_reader(pair, 1, "--output", output)
+    said = output.with_name("said")
+    with said.open("wb") as stderr:
+        reader = pair.start("reader", "--output", output, "--resume", stderr=stderr)
+    wait_until(lambda: b"--resume` to continue record 0" in said.read_bytes(), "what it waits for")
+    assert pair.write("--file", content, "--resume").code == 0
+    assert finish(reader).code == 0
+    assert output.read_bytes() == CONTENT
+
+
+def test_live_reader_of_a_dead_writer_ends_and_leaves_the_channel_for_resume(
+    pair: Pair, content: Path, output: Path
+) -> None:
+    reader = pair.start("reader", "--quiet", "--output", output)
+    pid = tear_writer(pair, content, 2)
+    error = the_error(finish(reader))
+    assert f"record 0 is unfinished: its writer, pid {pid}, stopped after {HALF} bytes" in error
+    assert "`writer.py --file PATH --resume` continues it" in error
+    assert output.read_bytes() == CONTENT[:HALF]
+    assert pair.write("--file", content, "--resume").code == 0
+    assert pair.read("--output", output, "--resume").code == 0
+    assert output.read_bytes() == CONTENT
+
+
+def test_live_writer_of_a_dead_reader_goes_on(pair: Pair, content: Path, output: Path) -> None:
+    writer = pair.start("writer", "--file", content, "--slots", 2, "--slot-size", SLOT_SIZE)
+    wait_until(pair.status, "the channel")
+    tear_reader(pair, 2, "--output", output)
+    resumed = pair.read("--output", output, "--resume")
+    assert (resumed.code, finish(writer).code) == (0, 0), resumed
+    assert output.read_bytes() == CONTENT

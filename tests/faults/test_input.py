@@ -1,0 +1,74 @@
+"""The writer's input fails while it is read: one line, code 1, and a record that --resume can still complete."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.tools import SIZE, Transfer, powerless
+from tests.helpers import Pair, finish
+
+SHORTER = SIZE // 2
+
+
+def test_input_is_cut_while_it_is_read(pair: Pair) -> None:
+    """Another process cuts the file; once it is whole again, --resume completes the record."""
+    transfer = Transfer(pair)
+    writer = transfer.start_writer()
+    os.truncate(transfer.source, SHORTER)
+    reader = transfer.read()
+    done = finish(writer)
+    assert (done.code, done.err) == (1, f"writer: the input became shorter: it ended after {SHORTER} of {SIZE} bytes\n")
+    assert (reader.code, reader.err) == (
+        1,
+        f"reader: record 0 is unfinished: its writer, pid {writer.pid}, stopped after {SHORTER} bytes;"
+        " `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up\n",
+    )
+    assert transfer.output.read_bytes() == transfer.data[:SHORTER]
+    transfer.source.write_bytes(transfer.data)
+    transfer.assert_completed_by_resume()
+
+
+def test_a_cut_input_cannot_be_resumed(pair: Pair) -> None:
+    """It is not the file any more; the record can still be given up by the next writer."""
+    transfer = Transfer(pair)
+    writer = transfer.start_writer()
+    os.truncate(transfer.source, SHORTER)
+    transfer.read()
+    assert finish(writer).code == 1
+    refused = pair.write("--quiet", "--file", transfer.source, "--resume")
+    assert (refused.code, refused.err) == (
+        1,
+        f"writer: this is not the file to resume: its size is {SHORTER}, and record 0 stopped after {SHORTER} bytes"
+        f" of {SIZE}\n",
+    )
+    assert pair.write("--quiet", "next").code == 0
+    done = pair.read("--quiet")
+    assert (done.code, done.out) == (1, b"next\n")
+    assert done.err.startswith("reader: record 0 is torn: "), done
+
+
+def test_input_gives_eio(pair: Pair) -> None:
+    """Nothing is mapped at address 0, so reading one's own memory from there is an I/O error."""
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("there is no /proc/self/mem here")
+    done = pair.write("--quiet", "--file", "/proc/self/mem")
+    assert done.code == 1
+    assert done.err == (
+        "writer: /proc/self/mem: EIO (Input/output error): the device failed; what was committed stays in the channel\n"
+    )
+    assert pair.status() is None
+
+
+def test_input_may_not_be_read(pair: Pair) -> None:
+    secret = pair.directory / "secret"
+    secret.touch(mode=0)
+    done = powerless(pair).write("--quiet", "--file", secret)
+    assert (done.code, done.err) == (
+        1,
+        f"writer: {secret}: EACCES (Permission denied): its permissions keep us out; check them, or name another"
+        " file\n",
+    )
+    assert pair.status() is None

@@ -1,0 +1,166 @@
+"""`ipcrm` of one object of a channel, with nobody near it or under programs that wait and that transfer.
+
+Whoever needs the object ends with 1 and one line, the others go on; what was committed is never lost: the next
+start makes the semaphores anew, and --resume completes the record. Only the segment takes its data along.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import signal
+import subprocess
+
+import pytest
+
+from common import sysv
+from common.layout import SEMAPHORES
+from tests.faults.tools import SLOT_SIZE, SLOTS, Transfer
+from tests.helpers import PATIENCE, Pair, finish, wait_until
+from tests.in_process import objects, place_of
+
+every_semaphore = pytest.mark.parametrize("name", SEMAPHORES)
+
+WAS_REMOVED = "the channel, or this part of it, was removed by `--remove` or ipcrm"
+
+
+def remove(pair: Pair, name: str) -> None:
+    """What `ipcrm -s`, or for "segment" `ipcrm -m`, does."""
+    place = place_of(pair.key_path)
+    if name == "segment":
+        sysv.remove_segment(sysv.open_segment(place.segment_key))
+    else:
+        sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
+
+
+def said(program: str, error: str) -> bool:
+    """Whether `error` is the one line about a semaphore that is gone; none at all is no complaint."""
+    line = rf"{program}: sem(op|timedop|ctl)\(.*\): (EIDRM|EINVAL) \(.*\): {re.escape(WAS_REMOVED)}; .*\n"
+    return bool(re.fullmatch(line, error))
+
+
+@every_semaphore
+@pytest.mark.parametrize("first", ["writer", "reader"])
+def test_a_semaphore_while_nobody_runs(pair: Pair, name: str, first: str) -> None:
+    """The next start, of either program, makes all five anew and says so; nothing is lost."""
+    assert pair.write("--quiet", "kept").code == 0
+    remove(pair, name)
+    expected = b"kept\n"
+    if first == "writer":
+        done = pair.write("more")
+        assert "made all five anew, nothing is lost" in done.err, done
+        expected += b"more\n"
+    done = pair.read()
+    assert (done.code, done.out) == (0, expected), done
+    assert ("made all five anew, nothing is lost" in done.err) == (first == "reader")
+
+
+@every_semaphore
+def test_a_semaphore_under_a_writer_that_waits_for_room(pair: Pair, name: str) -> None:
+    transfer = Transfer(pair)
+    writer = transfer.start_writer()
+    remove(pair, name)
+    if name in ("empty_slots", "reader_turn"):  # the ones that it looks at while it waits
+        done = finish(writer)
+        assert done.code == 1
+        assert said("writer", done.err), done
+    else:
+        newcomer = transfer.read()
+        assert newcomer.code == 1
+        assert newcomer.err.endswith(
+            "ENOENT (No such file or directory): the channel has lost this semaphore; `writer.py --remove` clears what"
+            " is left\n"
+        ), newcomer
+        writer.send_signal(signal.SIGTERM)
+        assert finish(writer).code == 128 + signal.SIGTERM
+    transfer.assert_completed_by_resume()
+
+
+@every_semaphore
+def test_a_semaphore_under_a_reader_that_waits_for_data(pair: Pair, name: str) -> None:
+    """Its writer sends another line; if it ends with 0, that line arrives, and nothing arrives twice."""
+    writer = pair.start("writer", "--quiet", "--lines")
+    assert writer.stdin
+    writer.stdin.write(b"before\n")
+    writer.stdin.flush()
+    reader = pair.start("reader", "--quiet", "--timeout", PATIENCE)
+    assert reader.stdout
+    arrived = reader.stdout.readline()
+    remove(pair, name)
+    sent, received = finish(writer, b"after\n"), finish(reader)
+    for program, done in (("writer", sent), ("reader", received)):
+        assert done.code == 0 or (done.code == 1 and said(program, done.err)), done
+    arrived += received.out
+    if pair.status():
+        rest = pair.read("--quiet")
+        assert rest.code == 0, rest
+        arrived += rest.out
+    assert arrived == b"before\nafter\n" or (sent.code == 1 and arrived == b"before\n")
+
+
+def writers(pair: Pair) -> int | None:
+    """How many are there; None while there is no channel, or its semaphore is gone."""
+    status = pair.status()
+    return status["semaphores"]["writers"]["value"] if status else None
+
+
+def start_held_up_reader(pair: Pair, transfer: Transfer) -> subprocess.Popen[bytes]:
+    """A reader in the middle of a record, at a pipe that is full and that nobody empties yet."""
+    reader = pair.start("reader", "--quiet", bufsize=0)
+    assert reader.stdout
+    in_pipe = fcntl.fcntl(reader.stdout, fcntl.F_GETPIPE_SZ) // SLOT_SIZE
+    wait_until(lambda: transfer.position() == (in_pipe + SLOTS, in_pipe), "a full pipe and a full ring")
+    return reader
+
+
+@every_semaphore
+def test_a_semaphore_under_a_transfer(pair: Pair, name: str) -> None:
+    """Somebody ends with the one line, and the other with it too or because nobody is left to read."""
+    transfer = Transfer(pair)
+    writer = transfer.start_writer()
+    reader = start_held_up_reader(pair, transfer)
+    remove(pair, name)
+    received = finish(reader)
+    if received.code:
+        writer.terminate()  # unless it has heard as well, it now waits for another reader
+    sent = finish(writer)
+    assert said("writer", sent.err) or said("reader", received.err)
+    assert sent.err in ("", "writer: ended by SIGTERM\n") or said("writer", sent.err), sent
+    assert (received.code, received.err) == (0, "") or (received.code == 1 and said("reader", received.err)), received
+    arrived = received.out
+    if len(arrived) < len(transfer.data):
+        again = pair.start("writer", "--quiet", "--file", transfer.source, "--resume")
+        wait_until(lambda: again.poll() is not None or writers(pair), "the writer's joining")
+        rest = pair.read("--quiet")
+        assert (finish(again).code, rest.code) == (0, 0), rest
+        arrived += rest.out
+    elif pair.status():
+        assert pair.write("--quiet", "--remove").code == 0
+    assert arrived == transfer.data
+
+
+def test_the_segment_under_a_transfer(pair: Pair) -> None:
+    """Whoever has it attached may use it to the end; who cannot says so, and afterwards nothing is left."""
+    transfer = Transfer(pair)
+    writer = transfer.start_writer("--timeout", PATIENCE)
+    reader = start_held_up_reader(pair, transfer)
+    remove(pair, "segment")
+    received, sent = finish(reader), finish(writer)
+    for program, done in (("writer", sent), ("reader", received)):
+        assert done.code == 0 or said(program, done.err) or "EIDRM: the channel was removed" in done.err, done
+    assert transfer.data.startswith(received.out)
+    assert 0 not in (sent.code, received.code) or received.out == transfer.data, (sent, received)
+    assert not objects(place_of(pair.key_path))
+
+
+def test_the_segment_while_nobody_runs(pair: Pair) -> None:
+    """It took its proof along, so its semaphores are nobody's; following the advice makes the channel usable."""
+    assert pair.write("--quiet", "lost").code == 0
+    remove(pair, "segment")
+    refused = pair.write("--quiet", "new")
+    line = r"writer: semaphore (\d+) has our key .* if nobody needs it: (ipcrm( -s \d+){5})\n"
+    advice = re.fullmatch(line, refused.err)
+    assert refused.code == 1 and advice, refused
+    assert subprocess.run(advice[2].split(), check=False).returncode == 0
+    assert pair.write("--quiet", "new").code == 0
+    assert pair.read("--quiet").out == b"new\n"

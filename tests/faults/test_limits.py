@@ -1,0 +1,107 @@
+"""The system has nothing left to give: segments, semaphores, address space. Nothing is left behind, nothing is lost.
+
+Which errno stands for which limit is the business of tests/lab; here it is what becomes of the channel, and that it
+goes on as soon as there is room again.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.tools import Prefixed, private_ipc
+from tests.helpers import Pair, finish
+
+# Arguments: the limit's file in /proc/sys/kernel, its exhausted value, and the program's command. The last line of
+# output tells the first program's exit code, whether it left any object, and what the second one's was.
+EXHAUSTED = """
+limit=/proc/sys/kernel/$1; enough=$(cat $limit); exhausted=$2; shift 2
+echo "$exhausted" > $limit
+"$@" 2>error; first=$?
+objects=$(cat /proc/sysvipc/shm /proc/sysvipc/sem | grep -vc key)
+echo "$enough" > $limit
+"$@" 2>/dev/null; second=$?
+printf '[%d, %d, %d]' $first $objects $second
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "call"),
+    [
+        ("shmmax", "8192", "shmget"),
+        ("shmall", "2", "shmget"),
+        ("shmmni", "0", "shmget"),
+        *(("sem", f"32000 1024000000 500 {count}", "semget") for count in range(5)),
+    ],
+)
+def test_a_creation_that_the_limits_refuse(pair: Pair, limit: str, value: str, call: str) -> None:
+    """What was made until then is taken back, and the same command works once there is room."""
+    pair = Prefixed(pair, *private_ipc(), "sh", "-c", EXHAUSTED, "sh", limit, value)
+    done = pair.write("--quiet", "kept")
+    assert json.loads(done.out) == [1, 0, 0]
+    error = (pair.directory / "error").read_text()
+    assert error.startswith(f"writer: {call}("), error
+    assert error.count("\n") == 1, error
+
+
+NO_ROOM = "ENOMEM (Cannot allocate memory): there is no room for it in the address space of this process"
+NO_MEMORY = "there is no memory left; a smaller --slot-size needs less, see also `ulimit -v` and `ulimit -d`\n"
+
+
+def _limit(kind: int, size: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(kind, (size, size))
+
+
+BIG = 96 * 2**20  # of a slot; without it a program takes far less than that
+
+
+def test_a_reader_without_room_in_its_address_space(pair: Pair) -> None:
+    """The next reader, which has more, gets the record."""
+    assert pair.write("--quiet", "--slots", 1, "--slot-size", BIG, "kept").code == 0
+    done = finish(pair.start("reader", "--quiet", preexec_fn=_limit(resource.RLIMIT_AS, BIG)))
+    assert done.code == 1
+    assert done.err.startswith("reader: shmat("), done
+    assert NO_ROOM in done.err, done
+    assert pair.read("--quiet").out == b"kept\n"
+
+
+def test_a_writer_without_room_in_its_address_space(pair: Pair) -> None:
+    done = finish(
+        pair.start(
+            *("writer", "--quiet", "--slots", 1, "--slot-size", BIG, "lost"),
+            preexec_fn=_limit(resource.RLIMIT_AS, BIG),
+        )
+    )
+    assert done.code == 1
+    assert done.err.startswith("writer: shmat("), done
+    assert NO_ROOM in done.err, done
+    assert pair.status() is None
+
+
+def test_a_writer_without_memory_for_its_checksums(pair: Pair) -> None:
+    """--verify puts each fragment aside first, in memory of our own (RLIMIT_DATA)."""
+    source = pair.directory / "source"
+    with open(source, "wb") as file:
+        file.truncate(BIG)
+    done = finish(
+        pair.start(
+            *("writer", "--quiet", "--slots", 1, "--slot-size", BIG, "--verify", "--file", source),
+            preexec_fn=_limit(resource.RLIMIT_DATA, BIG // 4),
+        )
+    )
+    assert (done.code, done.err) == (1, f"writer: {NO_MEMORY}")
+    assert pair.status() is None
+
+
+def test_a_reader_without_memory_for_its_checksums(pair: Pair) -> None:
+    """It fails before anything went out, and the next reader gets all."""
+    source = pair.directory / "source"
+    with open(source, "wb") as file:
+        file.truncate(BIG)
+    assert pair.write("--quiet", "--slots", 1, "--slot-size", BIG, "--verify", "--file", source).code == 0
+    done = finish(pair.start("reader", "--quiet", preexec_fn=_limit(resource.RLIMIT_DATA, BIG // 4)))
+    assert (done.code, done.out, done.err) == (1, b"", f"reader: {NO_MEMORY}")
+    assert pair.read("--quiet").out == bytes(BIG)

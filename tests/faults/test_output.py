@@ -1,0 +1,87 @@
+"""The reader's output fails: the disk is full. What was not put out stays in the channel, and nothing is lost."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from tests.faults.tools import SIZE, Prefixed, Transfer, private_mounts
+from tests.helpers import Pair, finish
+
+FULL = (
+    "ENOSPC (No space left on device): the disk is full; make room, then go on with --resume, or read on elsewhere:"
+    " nothing is lost\n"
+)
+
+
+@pytest.fixture
+def device_full() -> Path:
+    path = Path("/dev/full")
+    if not path.is_char_device():
+        pytest.skip("there is no /dev/full here")
+    return path
+
+
+def test_standard_output_is_full(pair: Pair, device_full: Path) -> None:
+    assert pair.write("kept").code == 0
+    with open(device_full, "wb") as full:
+        done = pair.read("--quiet", stdout=full)
+    assert (done.code, done.err) == (1, f"reader: standard output: {FULL}")
+    assert pair.read("--quiet").out == b"kept\n"
+
+
+def test_output_is_a_full_device(pair: Pair, device_full: Path) -> None:
+    assert pair.write("kept").code == 0
+    done = pair.read("--quiet", "--output", device_full)
+    assert (done.code, done.err) == (1, f"reader: {device_full}: {FULL}")
+    assert pair.read("--quiet").out == b"kept\n"
+
+
+SMALL_DISK = """
+mount -t tmpfs -o size=200k none "$1" || exit 99
+shift
+"$@"; first=$?
+cp "$OUTPUT" "$COPY"
+mount -o remount,size=64m "${OUTPUT%/*}" && "$@" --resume; second=$?
+cp "$OUTPUT" "$COPY"
+exit $((10 * first + second))
+"""
+
+
+def test_a_small_disk_and_then_a_larger_one(pair: Pair) -> None:
+    """The reader runs out of space inside a fragment; after room was made --resume completes the file."""
+    disk = pair.directory / "disk"
+    disk.mkdir()
+    transfer = Transfer(pair)
+    kept, transfer.output = transfer.output, disk / "output"
+    writer = transfer.start_writer()
+    inside = Prefixed(
+        pair,
+        *private_mounts(),
+        *("sh", "-c", SMALL_DISK, "sh", str(disk)),
+        OUTPUT=str(transfer.output),
+        COPY=str(kept),
+    )
+    done = transfer.read(by=inside)
+    assert (done.code, done.err) == (10, f"reader: {transfer.output}: {FULL}")
+    assert finish(writer).code == 0
+    assert kept.read_bytes() == transfer.data
+
+
+def test_a_limit_on_the_size_of_files(pair: Pair) -> None:
+    """RLIMIT_FSIZE (EFBIG): the disk that is full for one process only, and for which nobody needs root."""
+    transfer = Transfer(pair)
+    writer = transfer.start_writer()
+    limit = 100_000
+    reader = pair.start(
+        *("reader", "--quiet", "--output", transfer.output),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    done = finish(reader)
+    assert (done.code, done.err) == (1, f"reader: {transfer.output}: EFBIG (File too large)\n")
+    assert transfer.output.stat().st_size == limit < SIZE
+    assert transfer.read("--resume").code == 0
+    assert finish(writer).code == 0
+    assert transfer.output.read_bytes() == transfer.data

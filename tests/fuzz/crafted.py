@@ -1,0 +1,75 @@
+"""Channels with one field falsified, over real System V objects, for the real programs to meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sysv_ipc
+
+from common import sysv
+from common.channel import Patience, WriteEnd
+from common.doorway import FlockDoorway
+from common.layout import PAGE
+from common.streams import MessageSource
+from common.sysv_family import Place, Wanted, join_channel
+from tests.fuzz.pokes import Poke
+from tests.in_process import ignore, place_of, remove_objects
+
+PAYLOAD = b"kept\n"
+
+
+def make_channel(key_path: Path, record: bytes = PAYLOAD) -> Place:
+    """A channel of three slots, one of which holds `record`; its writer has left."""
+    place = place_of(key_path)
+    doorway = FlockDoorway(place.path, ignore)
+    with doorway:
+        family = join_channel(place, Wanted(3, PAGE, 0o660, exclusive=True), ignore)
+        end = WriteEnd(family, doorway, Patience(None, ignore))
+        end.join()
+        end.send(MessageSource(record), verify=True)
+        end.leave()
+        end.detach()
+    doorway.close()
+    return place
+
+
+@contextmanager
+def attached(shmid: int) -> Iterator[memoryview]:
+    """The bytes of a segment, writable."""
+    segment = sysv_ipc.attach(shmid)
+    with memoryview(segment) as memory:
+        yield memory
+    segment.detach()
+
+
+def falsify(place: Place, *stores: Poke) -> None:
+    """Store lies into the channel at `place`."""
+    with attached(sysv.open_segment(place.segment_key)) as memory:
+        for store in stores:
+            store.into(memory)
+
+
+@contextmanager
+def falsified_channel(key_path: Path, *stores: Poke) -> Iterator[Place]:
+    """A channel with lies in it; whatever is left of it afterwards is removed."""
+    place = make_channel(key_path)
+    falsify(place, *stores)
+    try:
+        yield place
+    finally:
+        remove_objects(place)
+
+
+@contextmanager
+def foreign_segment(key_path: Path, content: bytes) -> Iterator[Place]:
+    """A segment with our key that holds nothing but `content`, made by this process and so by a living one."""
+    place = place_of(key_path)
+    shmid = sysv.create_segment(place.segment_key, len(content), 0o660)
+    with attached(shmid) as memory:
+        memory[:] = content
+    try:
+        yield place
+    finally:
+        remove_objects(place)

@@ -1,0 +1,177 @@
+"""A family of IPC objects in a bytearray, so that thousands of hostile segments cost no system call.
+
+Nothing here waits: a process that would sleep gets its heartbeat at once, and after a few of them it gives up with
+TimedOut, as with --timeout. Before each operation the fakes call `interfere`, which may change the memory at will:
+a peer that scribbles while we run, and does so at the very same steps each time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from common.channel import Patience, Reason
+from common.ipc import Gone, TimedOut
+from common.layout import FIRST, LAST, MAGIC, OPEN, PAGE, VERSION, Geometry, Header, Ring, SlotHeader
+
+GEOMETRY = Geometry(slot_count=3, slot_size=PAGE)
+HEARTBEATS = 3  # of a wait, before it gives up
+
+
+class Interference:
+    """What a peer does to the memory at each step; nothing, unless a test says so."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        self.act()
+
+
+class Tokens:
+    """A counting semaphore, and a turn, and the presence: on the kernel's side all three are a number."""
+
+    def __init__(self, interfere: Interference, value: int) -> None:
+        self.interfere = interfere
+        self.value = value
+        self.gone = False
+
+    def _operate(self) -> None:
+        self.interfere()
+        if self.gone:
+            raise Gone("semop", (0, 0, 0), 43)
+
+    def acquire(self, timeout: float) -> bool:
+        """Take a token; a sleep is over at once."""
+        self._operate()
+        if not self.value:
+            return False
+        self.value -= 1
+        return True
+
+    def release(self) -> None:
+        self._operate()
+        self.value = min(self.value + 1, 32767)
+
+    def holder(self) -> int | None:
+        self._operate()
+        return None if self.value else 4711
+
+    def enter(self) -> None:
+        self.release()
+
+    def leave(self) -> None:
+        self.acquire(0)
+
+    def present(self) -> bool:
+        self._operate()
+        return self.value > 0
+
+
+class FakeFamily:
+    """ipc.Family over `memory`; `removals` counts how often it was removed."""
+
+    def __init__(self, memory: bytearray) -> None:
+        self.interfere = Interference()
+        self.memory = memoryview(memory)
+        self.full_slots = Tokens(self.interfere, 0)
+        self.empty_slots = Tokens(self.interfere, GEOMETRY.slot_count)
+        self.writer_turn = Tokens(self.interfere, 1)
+        self.reader_turn = Tokens(self.interfere, 1)
+        self.writers = Tokens(self.interfere, 0)
+        self.removals = 0
+
+    def removed(self) -> bool:
+        self.interfere()
+        return self.removals > 0
+
+    def alone(self) -> bool:
+        return True
+
+    def check_removable(self) -> None:
+        """Anyone may."""
+
+    def remove(self) -> None:
+        self.removals += 1
+        for semaphore in (self.full_slots, self.empty_slots, self.writer_turn, self.reader_turn, self.writers):
+            semaphore.gone = True
+
+    def detach(self) -> None:
+        self.memory.release()
+
+
+class OpenDoorway:
+    """Nobody else is ever inside."""
+
+    def __enter__(self) -> OpenDoorway:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+
+class ShortPatience(Patience):
+    """Gives up after HEARTBEATS heartbeats in one wait, or 1000 in all."""
+
+    def __init__(self) -> None:
+        super().__init__(None, lambda reason, waited: None)
+        self._reason: str | None = None
+        self._beats = 0
+        self._all = itertools.count()
+
+    def beat(self, reason: Reason, waited: float) -> None:
+        self._beats = self._beats + 1 if reason.text == self._reason else 1
+        self._reason = reason.text
+        if self._beats > HEARTBEATS or next(self._all) > 1000:
+            raise TimedOut(f"gave up {reason.text}")
+
+
+class FakeSink:
+    """A regular file in memory, whose every cut is noted."""
+
+    identity: tuple[int, int] | None = (1, 2)
+
+    def __init__(self, interfere: Interference, content: bytes = b"") -> None:
+        self.interfere = interfere
+        self.content = bytearray(content)
+        self.settled = False
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def write(self, data: memoryview) -> None:
+        self.interfere()
+        self.content += data
+        self.interfere()
+
+    def cut(self, size: int) -> None:
+        assert size <= len(self.content), "a cut must not make the file longer"
+        del self.content[size:]
+
+
+def open_memory(geometry: Geometry = GEOMETRY) -> bytearray:
+    """The bytes of a channel just created."""
+    memory = bytearray(geometry.segment_size)
+    with memoryview(memory) as view:
+        header = Header(view)
+        header.version = VERSION
+        header.slot_count, header.slot_size = geometry
+        header.segment_size = geometry.segment_size
+        header.key_dev, header.key_ino = 5, 6
+        header.state = OPEN
+        header.magic = MAGIC
+        header.release()
+    return memory
+
+
+def add_fragment(memory: memoryview, payload: bytes, **fields: int) -> None:
+    """Publish one fragment, by default a whole record; `fields` are SlotHeader's, and may lie."""
+    ring = Ring(memory)
+    number = ring.header.head
+    honest = SlotHeader(len(payload), FIRST | LAST, number, 0, len(payload), 4711, 0, 1)
+    with ring.payload(number, 0, len(payload)) as room:
+        room[:] = payload
+    ring.write_slot(number, honest._replace(**fields))
+    ring.header.head = number + 1
+    ring.release()

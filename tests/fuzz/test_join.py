@@ -1,0 +1,106 @@
+"""Hostile headers against joining, looking and removing, over real System V objects in this process.
+
+Whatever the first page says: it is joined, shown, removed or refused with an error that makes one line; and a
+semaphore of somebody else keeps its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import sysv_ipc
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import control, sysv
+from common.layout import HALF_MADE, MAGIC, PAGE, BadSegment
+from common.sysv_family import Place, SysvFamily, Wanted, find_channel, join_channel, open_channel
+from common.view import read_status
+from tests.fuzz.crafted import attached, falsified_channel
+from tests.fuzz.effort import effort
+from tests.fuzz.pokes import Poke, header_poke, pokes
+from tests.fuzz.scenarios import ONE_LINE
+from tests.in_process import ignore
+
+Visit = Callable[[Place], Any]
+
+
+def _detached(family: SysvFamily | None) -> None:
+    if family:
+        family.detach()
+
+
+def _status(place: Place) -> None:
+    family = find_channel(place, observe=True)
+    try:
+        read_status(family)
+    finally:
+        family.detach()
+
+
+def _remove(place: Place) -> None:
+    family = find_channel(place, observe=False)
+    try:
+        control._remove(family)
+    finally:
+        family.detach()
+
+
+VISITS: dict[str, Visit] = {
+    "a reader joins": lambda place: _detached(open_channel(place, ignore)),
+    "a writer joins": lambda place: _detached(join_channel(place, Wanted(None, None, 0o660, False), ignore)),
+    "a writer joins with a wish": lambda place: _detached(
+        join_channel(place, Wanted(2, 2 * PAGE, 0o660, True), ignore)
+    ),
+    "somebody looks": _status,
+    "somebody removes": _remove,
+}
+every_visit = pytest.mark.parametrize("visit", VISITS.values(), ids=VISITS)
+
+
+@pytest.fixture
+def stranger() -> Iterator[sysv_ipc.Semaphore]:
+    """A semaphore of somebody else: not under any key of ours."""
+    semaphore = sysv_ipc.Semaphore(None, sysv_ipc.IPC_CREX, 0o600, 7)
+    yield semaphore
+    semaphore.remove()
+
+
+def visit_once(visit: Visit, place: Place) -> None:
+    with suppress(*ONE_LINE):
+        visit(place)
+
+
+@every_visit
+@effort(60)
+@given(stores=st.lists(pokes(3), min_size=1, max_size=4), half_made=st.booleans())
+def test_any_stores_into_the_header(
+    key_path: Path, stranger: sysv_ipc.Semaphore, visit: Visit, stores: list[Poke], half_made: bool
+) -> None:
+    magic = header_poke("magic", int.from_bytes(HALF_MADE if half_made else MAGIC, "little"))
+    with falsified_channel(key_path, magic, header_poke("semaphore_id_0", stranger.id), *stores) as place:
+        visit_once(visit, place)
+    assert stranger.value == 7
+
+
+@every_visit
+@effort(60)
+@given(seed=st.integers(0), known=st.sampled_from([0, 8, 12, 32, 48, 64]))
+def test_a_random_page(key_path: Path, stranger: sysv_ipc.Semaphore, visit: Visit, seed: int, known: int) -> None:
+    """The first `known` bytes are true, the rest of the header is noise."""
+    with falsified_channel(key_path) as place:
+        with attached(sysv.open_segment(place.segment_key)) as memory:
+            memory[known:PAGE] = Random(seed).randbytes(PAGE - known)
+        visit_once(visit, place)
+    assert stranger.value == 7
+
+
+def test_the_errors_that_are_passed_over_are_those_that_make_one_line() -> None:
+    assert issubclass(BadSegment, ONE_LINE)
+    assert not issubclass(ValueError, ONE_LINE)
+    assert not issubclass(OverflowError, ONE_LINE)

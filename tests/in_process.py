@@ -1,0 +1,270 @@
+"""Both ends of one channel in this process, over real System V objects: what the unit tests of the protocol use.
+
+Reading and writing alternate in one thread, or the ends run in two. A death in the middle of a record is a source
+or a sink that raises: an end then leaves the same traces in the segment as a process that was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common import sysv
+from common.channel import End, Patience, ReadEnd, Reason, WriteEnd
+from common.doorway import FlockDoorway
+from common.ipc import CallFailed
+from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, Geometry
+from common.sysv_family import Place, SysvFamily, Wanted, join_channel, open_channel
+from tests.helpers import PATIENCE, ROOT
+
+T = TypeVar("T")
+AnyEnd = TypeVar("AnyEnd", bound=End)
+
+SMALL = Geometry(slot_count=2, slot_size=PAGE)
+MODE = 0o660
+NOBODY = 65534
+
+
+def ignore(*_: object) -> None:
+    """A listener that does not listen."""
+
+
+class Died(Exception):
+    """What a source or a sink raises to end its end in the middle of a record."""
+
+
+class Collector:
+    """A sink that keeps what it gets, and dies when the `dies_at`-th fragment is put into it."""
+
+    identity = None
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.settled = False
+        self.pieces: list[bytes] = []
+        self._dies_at = dies_at
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def write(self, data: memoryview) -> None:
+        if len(self.pieces) == self._dies_at:
+            raise Died
+        self.pieces.append(bytes(data))
+
+    def cut(self, size: int) -> None:
+        """What it got stays."""
+
+
+class Script:
+    """A source that gives `data`, as much as there is room for, and dies at its `dies_at`-th byte."""
+
+    identity: tuple[int, int] | None = None
+
+    def __init__(self, data: bytes, *, total: int | None = None, dies_at: int | None = None) -> None:
+        self.total = len(data) if total is None else total
+        self.offset = 0
+        self.data = data
+        self._dies_at = dies_at
+
+    def fill(self, room: memoryview) -> int:
+        if self._dies_at is not None and self.offset >= self._dies_at:
+            raise Died
+        piece = self.data[self.offset : self.offset + len(room)]
+        room[: len(piece)] = piece
+        self.offset += len(piece)
+        return len(piece)
+
+    def skip_to(self, offset: int) -> None:
+        self.offset = offset
+
+
+def stream(data: bytes) -> Script:
+    """A source that does not know its size, like a pipe."""
+    return Script(data, total=UNKNOWN)
+
+
+class Local:
+    """A channel on `key_path` and the ends opened on it. Leaving it removes whatever is still there."""
+
+    def __init__(self, key_path: Path, geometry: Geometry = SMALL, timeout: float = PATIENCE) -> None:
+        self.place = place_of(key_path)
+        self.timeout = timeout
+        self.said: list[Reason] = []
+        self._wanted = Wanted(geometry.slot_count, geometry.slot_size, MODE, exclusive=False)
+        self._open: list[tuple[End, FlockDoorway]] = []
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        while self._open:
+            self.detach(self._open[-1][0])
+        remove_objects(self.place)
+
+    def writer(self, timeout: float | None = None) -> WriteEnd:
+        """A joined writing end; the first one creates the channel."""
+        doorway = self._doorway()
+        with doorway:
+            family = join_channel(self.place, self._wanted, ignore)
+            end = self._keep(WriteEnd(family, doorway, self._patience(timeout)), doorway)
+            end.join()
+        return end
+
+    def reader(
+        self, timeout: float | None = None, *, keep: bool = False, follow: bool = False, resume: bool = False
+    ) -> ReadEnd:
+        """A reading end of the channel, which must exist."""
+        doorway = self._doorway()
+        with doorway:
+            family = open_channel(self.place, ignore)
+        assert family is not None, "there is no channel"
+        end = ReadEnd(family, doorway, self._patience(timeout), keep=keep, follow=follow, resume=resume)
+        return self._keep(end, doorway)
+
+    def leave(self, end: WriteEnd, *, unused: bool = False) -> bool:
+        """A writer's goodbye, as writer.py says it."""
+        with end.doorway:
+            removed = end.leave(unused=unused)
+        self.detach(end)
+        return removed
+
+    def detach(self, end: End) -> None:
+        """Detach without a goodbye. A writer that does so still counts as alive: only a process can die."""
+        (doorway,) = (d for e, d in self._open if e is end)
+        self._open.remove((end, doorway))
+        end.detach()
+        doorway.close()
+
+    @contextmanager
+    def removed_on_failure(self) -> Iterator[None]:
+        """When the block fails, ends that wait in other threads give up at their next heartbeat."""
+        try:
+            yield
+        except BaseException:
+            for end, _ in self._open:
+                end.ring.header.state = REMOVED
+            raise
+
+    def objects(self) -> list[str]:
+        return objects(self.place)
+
+    def _doorway(self) -> FlockDoorway:
+        return FlockDoorway(self.place.path, ignore)
+
+    def _patience(self, timeout: float | None) -> Patience:
+        return Patience(self.timeout if timeout is None else timeout, lambda reason, _: self.said.append(reason))
+
+    def _keep(self, end: AnyEnd, doorway: FlockDoorway) -> AnyEnd:
+        self._open.append((end, doorway))
+        return end
+
+
+def place_of(key_path: Path, channel: int = 0) -> Place:
+    status = key_path.stat()
+    return Place.of(str(key_path), channel, (status.st_dev, status.st_ino))
+
+
+def tokens(end: End) -> dict[str, int]:
+    """The value of each of the channel's semaphores."""
+    family = end.family
+    assert isinstance(family, SysvFamily)
+    return dict(zip(SEMAPHORES, map(sysv.semaphore_value, family.semaphores), strict=True))
+
+
+def take_all(end: ReadEnd, at_most: int | None = None) -> bytes:
+    """Everything until the channel is over."""
+    sink = Collector()
+    while end.receive(sink, at_most):
+        pass
+    return sink.data
+
+
+def objects(place: Place) -> list[str]:
+    """Which of the channel's objects exist: "segment" and the names of the semaphores."""
+    found = []
+    for name, key, opener in _finders(place):
+        with suppress(CallFailed):
+            opener(key)
+            found.append(name)
+    return found
+
+
+def remove_objects(place: Place) -> None:
+    """Remove every object with the channel's keys, whosever it is."""
+    for name, key, opener in _finders(place):
+        with suppress(CallFailed):
+            found = opener(key)
+            (sysv.remove_segment if name == "segment" else sysv.remove_semaphore)(found)
+
+
+def _finders(place: Place) -> Iterator[tuple[str, int, Callable[[int], Any]]]:
+    yield "segment", place.segment_key, sysv.open_segment
+    for name, key in zip(SEMAPHORES, place.semaphore_keys, strict=True):
+        yield name, key, sysv.open_semaphore
+
+
+@contextmanager
+def in_thread(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Run `work` beside the block; what is yielded waits for its result."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        yield lambda: future.result(PATIENCE)
+
+
+@contextmanager
+def observing(hear: Callable[[sysv.Call], None] = ignore) -> Iterator[list[sysv.Call]]:
+    """The IPC calls made in the block; `hear` gets each one as it happens."""
+    calls: list[sysv.Call] = []
+
+    def observe(call: sysv.Call) -> None:
+        calls.append(call)
+        hear(call)
+
+    sysv.observer = observe
+    try:
+        yield calls
+    finally:
+        sysv.observer = None
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Another user's rights inside the block; only root can give them. Both ids, so that no group of ours helps."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start `code` in a process of its own, which can import ours; sys.argv[1:] are the arguments."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_python(code: str, *arguments: object) -> str:
+    """Run `code` in a process of its own to its end, whatever its exit code; its standard output."""
+    with python(code, *arguments) as child:
+        return child.communicate(timeout=PATIENCE)[0]

@@ -1,0 +1,1059 @@
+"""The ring protocol, its edges by name, with both ends in one process over real System V objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import sysv
+from common.channel import End, Patience, Reason, WriteEnd
+from common.ipc import ChannelError, Gone, TimedOut, TornRecord
+from common.layout import (
+    ABORTED,
+    CHECKED,
+    FINISHED,
+    FIRST,
+    LAST,
+    LINES,
+    OPEN,
+    PAGE,
+    REMOVED,
+    SEMAPHORES,
+    UNKNOWN,
+    BadSegment,
+    Geometry,
+    SlotHeader,
+)
+from common.streams import FileSink, FileSource, MessageSource
+from common.sysv_family import SysvFamily
+from tests.helpers import wait_until
+from tests.in_process import Collector, Died, Local, Script, in_thread, observing, stream, take_all, tokens
+
+PID = os.getpid()
+
+
+@pytest.fixture
+def local(key_path: Path) -> Iterator[Local]:
+    with Local(key_path) as channel:
+        yield channel
+
+
+def slots(end: End) -> list[SlotHeader]:
+    """The headers of what is in the ring."""
+    return [end.ring.read_slot(number) for number in range(end.ring.header.tail, end.ring.header.head)]
+
+
+def payload(end: End, number: int) -> bytes:
+    with end.ring.payload(number, 0, end.ring.read_slot(number).length) as data:
+        return bytes(data)
+
+
+def send(end: WriteEnd, *messages: bytes) -> None:
+    for message in messages:
+        end.send(MessageSource(message))
+
+
+def die_in_a_record(end: WriteEnd, data: bytes, total: int | None = None) -> None:
+    """Publish `data` in whole fragments as the beginning of a record of `total` bytes, then die."""
+    with pytest.raises(Died):
+        end.send(Script(data, total=len(data) + 1 if total is None else total, dies_at=len(data)))
+
+
+def rewrite(end: End, number: int, **change: int) -> None:
+    """Scribble into a slot header."""
+    end.ring.write_slot(number, end.ring.read_slot(number)._replace(**change))
+
+
+# One record and its fragments
+
+
+@pytest.mark.parametrize(
+    ("size", "lengths"),
+    [
+        (0, [0]),
+        (1, [1]),
+        (PAGE - 1, [PAGE - 1]),
+        (PAGE, [PAGE]),
+        (PAGE + 1, [PAGE, 1]),
+        (2 * PAGE, [PAGE, PAGE]),
+    ],
+)
+def test_a_record_takes_as_many_fragments_as_it_fills(local: Local, size: int, lengths: list[int]) -> None:
+    writer = local.writer()
+    writer.send(MessageSource(bytes(size)))
+    last = len(lengths) - 1
+    assert slots(writer) == [
+        SlotHeader(
+            length=length,
+            flags=(0 if i else FIRST) | (LAST if i == last else 0),
+            record=0,
+            offset=i * PAGE,
+            total=size,
+            writer_pid=PID,
+            crc32=0,
+            records=int(i == last),
+        )
+        for i, length in enumerate(lengths)
+    ]
+
+
+def test_a_stream_that_ends_at_a_slots_end_has_an_empty_last_fragment(local: Local) -> None:
+    writer = local.writer()
+    writer.send(stream(bytes(PAGE)))
+    assert [(slot.length, slot.flags, slot.total) for slot in slots(writer)] == [
+        (PAGE, FIRST, UNKNOWN),
+        (0, LAST, PAGE),
+    ]
+
+
+def test_lines_share_a_slot_and_count_as_records(local: Local) -> None:
+    writer = local.writer()
+    writer.send_lines(b"one\ntwo\nthree\n", 3)
+    send(writer, b"more")
+    assert [(slot.flags, slot.record, slot.records, slot.total) for slot in slots(writer)] == [
+        (LINES | FIRST | LAST, 0, 3, 14),
+        (FIRST | LAST, 3, 1, 4),
+    ]
+    assert payload(writer, 0) == b"one\ntwo\nthree\n"
+    assert (writer.records, writer.bytes) == (4, 18)
+
+
+def test_what_is_sent_is_received_in_order(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    got = []
+    for message in (b"first", b"", bytes(range(256)), b"x" * 2 * PAGE):
+        send(writer, message)
+        sink = Collector()
+        receipt = reader.receive(sink)
+        got.append((receipt.records if receipt else None, sink.data))
+    assert got == [(1, b"first"), (1, b""), (1, bytes(range(256))), (1, b"x" * 2 * PAGE)]
+    assert (reader.records, reader.bytes) == (writer.records, writer.bytes) == (4, 261 + 2 * PAGE)
+
+
+def test_progress_is_heard_after_each_fragment(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    heard: list[tuple[str, int]] = []
+    writer.on_progress = lambda: heard.append(("sent", writer.bytes))
+    reader.on_progress = lambda: heard.append(("received", reader.bytes))
+    send(writer, bytes(PAGE + 5))
+    reader.receive(Collector())
+    assert heard == [("sent", PAGE), ("sent", PAGE + 5), ("received", PAGE), ("received", PAGE + 5)]
+
+
+def test_a_record_far_larger_than_the_ring_passes_through(local: Local) -> None:
+    data = os.urandom(100 * PAGE + 77)
+    writer, reader = local.writer(), local.reader()
+    sink = Collector()
+    with in_thread(lambda: reader.receive(sink)) as received:
+        writer.send(MessageSource(data))
+        assert received() == (1, None)
+    assert sink.data == data
+
+
+# The edges of the ring
+
+
+def test_a_new_channel_is_empty_and_its_reader_waits_for_a_writer(local: Local) -> None:
+    local.leave(local.writer())
+    writer = local.writer()
+    assert (writer.ring.header.head, writer.ring.header.tail, writer.unread()) == (0, 0, 0)
+    reader = local.reader(timeout=0)
+    with pytest.raises(TimedOut, match=r"^gave up after 0 s of waiting for data$"):
+        reader.receive(Collector())
+
+
+def test_a_channel_that_no_writer_ever_joined_is_not_over(local: Local) -> None:
+    writer = local.writer()
+    writer.family.writers.leave()
+    writer.ring.header.writers_joined = 0
+    reader = local.reader(timeout=0)
+    with pytest.raises(TimedOut, match=r"^gave up after 0 s of waiting for a writer; start writer.py$"):
+        reader.receive(Collector())
+
+
+def test_exactly_full_needs_no_reader(local: Local) -> None:
+    writer = local.writer(timeout=0)
+    send(writer, b"1", b"2")
+    assert writer.ring.lag() == writer.ring.slot_count == 2
+
+
+def test_one_more_than_full_waits_for_a_reader(local: Local) -> None:
+    writer = local.writer(timeout=0)
+    send(writer, b"1", b"2")
+    with pytest.raises(TimedOut) as timeout:
+        send(writer, b"3")
+    assert str(timeout.value) == (
+        "gave up after 0 s of waiting for room: all 2 slots are full and nobody is reading; start reader.py"
+    )
+    assert writer.ring.lag() == 2
+
+    reader = local.reader()
+    reader.receive(Collector())
+    send(writer, b"3")
+    assert [payload(writer, number) for number in (1, 2)] == [b"2", b"3"]
+
+
+def test_a_full_ring_with_a_reader_at_work_is_not_called_readerless(local: Local) -> None:
+    writer = local.writer(timeout=0)
+    send(writer, b"1", b"2")
+    reader = local.reader()
+    assert reader.family.reader_turn.acquire(0)
+    with pytest.raises(TimedOut, match=r"all 2 slots are full$"):
+        send(writer, b"3")
+
+
+@pytest.mark.parametrize("slot_count", [1, 2, 3])
+def test_slots_are_reused_for_ever(key_path: Path, slot_count: int) -> None:
+    with Local(key_path, Geometry(slot_count, PAGE)) as local:
+        writer, reader = local.writer(), local.reader()
+        for number in range(3 * slot_count + 1):
+            send(writer, b"%d" % number)
+            sink = Collector()
+            reader.receive(sink)
+            assert sink.data == b"%d" % number
+        assert writer.ring.header.tail == 3 * slot_count + 1
+
+
+def test_nothing_is_visible_until_it_is_published(local: Local) -> None:
+    class Peeking(Script):
+        def fill(self, room: memoryview) -> int:
+            length = super().fill(room)
+            seen.append((writer.ring.header.head, writer.ring.lag()))
+            return length
+
+    seen: list[tuple[int, int]] = []
+    writer = local.writer()
+    writer.send(Peeking(bytes(PAGE + 1)))
+    assert seen == [(0, 0), (1, 1)]
+    assert writer.ring.lag() == 2
+
+
+class Watched:
+    """A semaphore that notes head and tail whenever a token is put back."""
+
+    def __init__(self, end: End, counter: Any) -> None:
+        self.seen: list[tuple[int, int]] = []
+        self._end = end
+        self._counter = counter
+
+    def acquire(self, timeout: float) -> bool:
+        return bool(self._counter.acquire(timeout))
+
+    def release(self) -> None:
+        self.seen.append((self._end.ring.header.head, self._end.ring.header.tail))
+        self._counter.release()
+
+
+def test_head_moves_before_the_reader_is_woken(local: Local) -> None:
+    writer = local.writer()
+    assert isinstance(writer.family, SysvFamily)
+    watched = writer.family.full_slots = Watched(writer, writer.family.full_slots)  # type: ignore[assignment]
+    send(writer, bytes(2 * PAGE))
+    assert watched.seen == [(1, 0), (2, 0)]
+
+
+def test_the_bytes_are_out_before_tail_moves_and_tail_moves_before_the_writer_is_woken(local: Local) -> None:
+    class Peeking(Collector):
+        def write(self, data: memoryview) -> None:
+            super().write(data)
+            tails.append(reader.ring.header.tail)
+
+    tails: list[int] = []
+    writer, reader = local.writer(), local.reader()
+    assert isinstance(reader.family, SysvFamily)
+    watched = reader.family.empty_slots = Watched(reader, reader.family.empty_slots)  # type: ignore[assignment]
+    send(writer, bytes(2 * PAGE))
+    reader.receive(Peeking())
+    assert tails == [0, 1]
+    assert watched.seen == [(2, 1), (2, 2)]
+
+
+def test_tokens_follow_head_and_tail(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    assert list(tokens(writer).values()) == [0, 2, 1, 1, 1]
+    send(writer, b"1", b"2")
+    assert list(tokens(writer).values()) == [2, 0, 1, 1, 1]
+    reader.receive(Collector())
+    assert list(tokens(writer).values()) == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("extra", ["full_slots", "empty_slots"])
+def test_an_extra_token_changes_nothing(local: Local, extra: str) -> None:
+    writer, reader = local.writer(timeout=0), local.reader(timeout=0)
+    for _ in range(3):
+        getattr(writer.family, extra).release()
+    with pytest.raises(TimedOut):
+        reader.receive(Collector())
+    send(writer, b"1", b"2")
+    with pytest.raises(TimedOut):
+        send(writer, b"3")
+    assert [payload(writer, number) for number in (0, 1)] == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("lost", ["full_slots", "empty_slots"])
+def test_a_lost_token_does_not_hang_anyone(local: Local, lost: str) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"1")
+    while getattr(writer.family, lost).acquire(0):
+        pass
+    sink = Collector()
+    reader.receive(sink)
+    send(writer, b"2", b"3")
+    reader.receive(sink)
+    reader.receive(sink)
+    assert sink.data == b"123"
+
+
+# Turns
+
+
+def test_a_turn_notes_its_holder_and_clears_the_note(local: Local) -> None:
+    class Peeking(Script):
+        def fill(self, room: memoryview) -> int:
+            seen.append((writer.ring.header.writer_pid, writer.family.writer_turn.holder()))
+            return super().fill(room)
+
+    seen: list[tuple[int, int | None]] = []
+    writer = local.writer()
+    writer.send(Peeking(b"x"))
+    assert seen == [(PID, PID)]
+    assert (writer.ring.header.writer_pid, writer.family.writer_turn.holder()) == (0, None)
+
+
+def test_two_writers_do_not_mix_inside_a_record(local: Local) -> None:
+    class Interrupting(Script):
+        def fill(self, room: memoryview) -> int:
+            with pytest.raises(TimedOut, match=rf"^gave up after 0 s of waiting for our turn, which pid {PID} has$"):
+                send(other, b"intruder")
+            return super().fill(room)
+
+    writer, other = local.writer(), local.writer(timeout=0)
+    writer.send(Interrupting(b"whole"))
+    assert [payload(writer, 0), writer.ring.header.head] == [b"whole", 1]
+
+
+def test_the_turn_is_given_back_after_a_death_and_its_note_stays(local: Local) -> None:
+    writer = local.writer()
+    die_in_a_record(writer, bytes(PAGE))
+    assert writer.ring.header.writer_pid == PID
+    assert tokens(writer)["writer_turn"] == 1
+
+
+@pytest.mark.parametrize("field", ["writer_pid", "reader_pid"])
+def test_the_next_holder_pays_one_token_of_each_kind_for_a_dead_one(local: Local, field: str) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"1")
+    before = tokens(writer)
+    setattr(writer.ring.header, field, 4242)
+    if field == "writer_pid":
+        send(writer, b"2")
+        cost = {"full_slots": 1, "empty_slots": -1}
+    else:
+        reader.receive(Collector())
+        cost = {"full_slots": -1, "empty_slots": 1}
+    after = tokens(writer)
+    assert {name: after[name] - before[name] for name in cost} == {name: n + 1 for name, n in cost.items()}
+    assert getattr(writer.ring.header, field) == 0
+
+
+# Records of dead writers
+
+
+def test_a_record_that_another_writer_finds_unfinished_is_aborted(local: Local) -> None:
+    dead, writer = local.writer(), local.writer(timeout=0)
+    die_in_a_record(dead, bytes(PAGE), total=9999)
+    with pytest.raises(TimedOut):  # the ABORTED fragment took the second of two slots
+        send(writer, b"next")
+    assert slots(writer) == [
+        SlotHeader(PAGE, FIRST, 0, 0, 9999, PID, 0, 0),
+        SlotHeader(0, ABORTED, 0, PAGE, 9999, PID, 0, 1),
+    ]
+
+
+def test_the_reader_of_an_aborted_record_hears_whose_it_was_and_goes_on(key_path: Path) -> None:
+    with Local(key_path, Geometry(3, PAGE)) as local:
+        dead, writer, reader = local.writer(), local.writer(), local.reader()
+        die_in_a_record(dead, b"x" * PAGE, total=9999)
+        rewrite(dead, 0, writer_pid=4242)
+        send(writer, b"next")
+        sink = Collector()
+        torn, whole = reader.receive(sink), reader.receive(sink)
+        assert torn is not None and whole is not None
+        assert torn.records == 0
+        assert torn.aborted == SlotHeader(0, ABORTED, 0, PAGE, 9999, 4242, 0, 1)
+        assert (whole.records, whole.aborted) == (1, None)
+        assert sink.data == b"x" * PAGE + b"next"
+        assert (reader.records, reader.torn) == (1, 1)
+
+
+def test_resume_continues_at_the_first_byte_that_was_not_committed(key_path: Path) -> None:
+    data = os.urandom(2 * PAGE + 100)
+    with Local(key_path, Geometry(4, PAGE)) as local:
+        dead, writer, reader = local.writer(), local.writer(), local.reader()
+        with pytest.raises(Died):
+            dead.send(Script(data, dies_at=PAGE))
+        writer.send(Script(data), resume=True)
+        assert [(slot.record, slot.offset, slot.length) for slot in slots(writer)] == [
+            (0, 0, PAGE),
+            (0, PAGE, PAGE),
+            (0, 2 * PAGE, 100),
+        ]
+        sink = Collector()
+        assert reader.receive(sink) == (1, None)
+        assert sink.data == data
+
+
+def test_resume_of_a_record_whose_size_was_not_known(local: Local) -> None:
+    dead, writer, reader = local.writer(), local.writer(), local.reader()
+    die_in_a_record(dead, b"x" * PAGE, total=UNKNOWN)
+    writer.send(Script(b"x" * PAGE + b"yz"), resume=True)
+    sink = Collector()
+    reader.receive(sink)
+    assert sink.data == b"x" * PAGE + b"yz"
+
+
+@pytest.mark.parametrize(
+    ("began_with", "size", "text"),
+    [
+        (9999, 9998, "its size is 9998, and record 0 stopped after 4096 bytes of 9999"),
+        (9999, 10000, "its size is 10000, and record 0 stopped after 4096 bytes of 9999"),
+        (UNKNOWN, PAGE - 1, "its size is 4095, and record 0 stopped after 4096 bytes of unknown"),
+        (9999, UNKNOWN, "its size is unknown, and record 0 stopped after 4096 bytes of 9999"),
+        (UNKNOWN, UNKNOWN, "its size is unknown, and record 0 stopped after 4096 bytes of unknown"),
+    ],
+)
+def test_resume_with_another_file_is_refused(local: Local, began_with: int, size: int, text: str) -> None:
+    dead, writer = local.writer(), local.writer()
+    die_in_a_record(dead, bytes(PAGE), total=began_with)
+    with pytest.raises(TornRecord) as refusal:
+        writer.send(Script(b"", total=size), resume=True)
+    assert str(refusal.value) == f"this is not the file to resume: {text}"
+    assert writer.ring.header.head == 1
+
+
+def test_resume_of_a_record_that_was_given_up_is_refused(key_path: Path) -> None:
+    with Local(key_path, Geometry(4, PAGE)) as local:
+        writer = local.writer()
+        die_in_a_record(writer, bytes(PAGE), total=9999)
+        die_in_a_record(writer, b"")  # marks the first one ABORTED, and publishes nothing of its own
+        assert slots(writer)[-1].flags == ABORTED
+        with pytest.raises(TornRecord, match=r"^record 0 was given up after 4096 bytes when another writer went on"):
+            writer.send(Script(bytes(9999)), resume=True)
+
+
+def test_resume_where_nothing_was_begun_sends_it_all(local: Local) -> None:
+    writer = local.writer()
+    writer.send(Script(b"all of it"), resume=True)
+    assert payload(writer, 0) == b"all of it"
+
+
+@pytest.mark.parametrize(("same_file", "fragments"), [(True, 1), (False, 2)])
+def test_resume_of_a_file_that_was_sent_whole_sends_nothing_more(
+    local: Local, tmp_path: Path, same_file: bool, fragments: int
+) -> None:
+    names = ["input", "input" if same_file else "another"]
+    writer = local.writer()
+    for name in names:
+        path = tmp_path / name
+        path.write_bytes(b"same size")
+        with path.open("rb") as file:
+            writer.send(FileSource(file.fileno(), name), resume=True)
+    assert writer.ring.header.head == fragments
+
+
+def test_an_input_that_becomes_shorter_is_an_error(local: Local) -> None:
+    writer = local.writer()
+    with pytest.raises(TornRecord) as torn:
+        writer.send(Script(b"short", total=10))
+    assert str(torn.value) == "the input became shorter: it ended after 5 of 10 bytes"
+    assert not slots(writer)[-1].ends_record
+
+
+def test_an_input_that_grows_is_sent_as_it_was_found(local: Local) -> None:
+    writer = local.writer()
+    writer.send(Script(b"as it was, and more", total=9))
+    assert payload(writer, 0) == b"as it was"
+
+
+# Dead readers
+
+
+def test_a_reader_that_dies_before_its_commit_loses_nothing(local: Local) -> None:
+    writer, dead, reader = local.writer(), local.reader(), local.reader()
+    send(writer, b"a" * PAGE + b"b")
+    first, second = Collector(dies_at=1), Collector()
+    with pytest.raises(Died):
+        dead.receive(first)
+    heard: list[SlotHeader] = []
+    reader.on_continued = heard.append
+    assert reader.receive(second) == (1, None)
+    assert (first.data, second.data) == (b"a" * PAGE, b"b")
+    assert [(slot.record, slot.offset) for slot in heard] == [(0, PAGE)]
+
+
+@pytest.mark.parametrize(
+    ("at_most", "receipts"),
+    [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (4, [4, 1]), (5, [5]), (6, [5]), (None, [5])],
+)
+def test_taken_inside_a_lines_slot(local: Local, at_most: int | None, receipts: list[int]) -> None:
+    writer, reader = local.writer(), local.reader()
+    writer.send_lines(b"a\n\nccc\ndd\ne\n", 5)
+    sink = Collector()
+    got = []
+    while reader.unread():
+        receipt = reader.receive(sink, at_most)
+        assert receipt is not None
+        got.append(receipt.records)
+    assert (got, sink.data) == (receipts, b"a\n\nccc\ndd\ne\n")
+    assert (reader.records, reader.bytes) == (5, 12)
+
+
+def test_another_reader_continues_inside_a_lines_slot(local: Local) -> None:
+    writer, reader, other = local.writer(), local.reader(), local.reader()
+    writer.send_lines(b"one\ntwo\nthree\n", 3)
+    first, second = Collector(), Collector()
+    assert reader.receive(first, 1) == (1, None)
+    assert (slots(reader)[0].taken, reader.ring.header.tail) == (4, 0)
+    assert tokens(reader)["full_slots"] == 1, "the slot's token goes back with what is left in it"
+    assert other.receive(second) == (2, None)
+    assert (first.data, second.data) == (b"one\n", b"two\nthree\n")
+
+
+def test_at_most_does_not_cut_a_record_that_is_no_line(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"one\ntwo\nthree\n")
+    sink = Collector()
+    assert reader.receive(sink, 1) == (1, None)
+    assert sink.data == b"one\ntwo\nthree\n"
+
+
+# What is not as it should be
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"record": 2}, "fragment 1 is byte 0 of record 2; byte 0 of record 1 must follow here"),  # a gap
+        ({"record": 0}, "fragment 1 is byte 0 of record 0; byte 0 of record 1 must follow here"),  # a repeat
+        ({"offset": 1}, "fragment 1 is byte 1 of record 1; byte 0 of record 1 must follow here"),
+        ({"flags": LAST}, "fragment 1 contradicts itself: "),
+        ({"flags": FIRST | LAST, "total": 4}, "fragment 1 contradicts itself: "),
+    ],
+    ids=str,
+)
+def test_a_fragment_that_does_not_follow_on_is_refused(local: Local, change: dict[str, int], text: str) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"one", b"two")
+    rewrite(writer, 1, **change)
+    reader.receive(Collector())
+    sink = Collector()
+    with pytest.raises(BadSegment) as refusal:
+        reader.receive(sink)
+    assert str(refusal.value).startswith(text)
+    assert (sink.data, reader.ring.header.tail) == (b"", 1)
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [
+        (PAGE + 1, "fragment 1 is byte 4097 of record 0; byte 4096 of record 0 must follow here"),
+        (0, "fragment 1 is byte 0 of record 0; byte 4096 of record 0 must follow here"),
+    ],
+)
+def test_a_gap_or_a_repeat_inside_a_record_is_refused(local: Local, offset: int, text: str) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, bytes(PAGE + 10))
+    rewrite(writer, 1, offset=offset)
+    sink = Collector()
+    with pytest.raises(BadSegment) as refusal:
+        reader.receive(sink)
+    assert (str(refusal.value), sink.size) == (text, PAGE)
+
+
+@pytest.mark.parametrize("moved_to", [0, 2])
+def test_a_tail_that_moves_under_its_reader_is_noticed(key_path: Path, moved_to: int) -> None:
+    class Scribbler(Collector):
+        def write(self, data: memoryview) -> None:
+            super().write(data)
+            if len(self.pieces) == 1:
+                reader.on_progress = lambda: setattr(reader.ring.header, "tail", moved_to)
+
+    with Local(key_path, Geometry(3, PAGE)) as local:
+        writer, reader = local.writer(), local.reader()
+        send(writer, bytes(3 * PAGE))
+        with pytest.raises(BadSegment, match=rf"^the tail moved from 1 to {moved_to} under its reader$"):
+            reader.receive(Scribbler())
+
+
+def test_a_tail_that_goes_back_between_records_is_noticed(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"one", b"two")
+    reader.receive(Collector())
+    reader.ring.header.tail = 0
+    with pytest.raises(BadSegment, match=r"^the tail moved from 1 to 0 under its reader$"):
+        reader.receive(Collector())
+
+
+@pytest.mark.parametrize("taken", [1, 5])
+def test_taken_inside_a_line_is_refused(local: Local, taken: int) -> None:
+    writer, reader = local.writer(), local.reader()
+    writer.send_lines(b"one\ntwo\n", 2)
+    writer.ring.take(0, taken)
+    with pytest.raises(BadSegment, match=rf"^record 0 claims that {taken} bytes are taken, which is inside a line$"):
+        reader.receive(Collector())
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "message"])
+def test_a_flipped_bit_is_found_by_its_checksum(local: Local, lines: bool) -> None:
+    writer, reader = local.writer(), local.reader()
+    if lines:
+        writer.send_lines(b"hello\n", 1, verify=True)
+    else:
+        writer.send(MessageSource(b"hello\n"), verify=True)
+    assert slots(writer)[0].flags & CHECKED
+    with writer.ring.payload(0, 0, 1) as first:
+        first[0] ^= 1
+    sink = Collector()
+    with pytest.raises(BadSegment) as refusal:
+        reader.receive(sink)
+    assert str(refusal.value) == (
+        "record 0 is damaged: bytes 0 to 6 have CRC-32 fd66e385, their writer computed 363a3020"
+    )
+    assert (sink.data, reader.ring.header.tail) == (b"", 0)
+
+
+def test_every_fragment_has_its_own_checksum(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    writer.send(MessageSource(b"a" * PAGE + b"b"), verify=True)
+    with writer.ring.payload(1, 0, 1) as last:
+        last[0] ^= 1
+    with pytest.raises(BadSegment, match=r"^record 0 is damaged: bytes 4096 to 4097 have"):
+        reader.receive(Collector())
+
+
+def test_the_checksum_still_holds_for_a_slot_of_which_lines_are_taken(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    writer.send_lines(b"one\ntwo\n", 2, verify=True)
+    sink = Collector()
+    reader.receive(sink, 1)
+    reader.receive(sink, 1)
+    assert sink.data == b"one\ntwo\n"
+
+
+def test_without_a_checksum_none_is_computed(local: Local) -> None:
+    writer = local.writer()
+    send(writer, b"hello\n")
+    assert (slots(writer)[0].flags & CHECKED, slots(writer)[0].crc32) == (0, 0)
+
+
+# The end of the channel
+
+
+def test_the_reader_that_finds_nothing_left_removes_everything(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"data")
+    assert not local.leave(writer)
+    assert take_all(reader) == b"data"
+    assert (reader.removed, reader.ring.header.state) == (True, FINISHED)
+    assert reader.family.removed()
+    assert local.objects() == []
+
+
+def test_with_a_live_writer_it_is_not_over(local: Local) -> None:
+    reader = (local.writer(), local.reader())[1]
+    assert not reader.finish_if_over()
+
+
+def test_with_data_left_it_is_not_over(local: Local) -> None:
+    writer = local.writer()
+    send(writer, b"data")
+    local.leave(writer)
+    reader = local.reader()
+    assert not reader.finish_if_over()
+    assert take_all(reader) == b"data"
+
+
+def test_the_end_is_decided_in_the_doorway(local: Local) -> None:
+    """A writer that joins between the reader's two looks keeps the channel."""
+    local.leave(local.writer())
+    reader = local.reader()
+
+    class Latecomer:
+        def __enter__(self) -> None:
+            local.writer()
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    reader.doorway = Latecomer()
+    assert not reader.finish_if_over()
+    assert local.objects() == ["segment", *SEMAPHORES]
+
+
+def test_keep_removes_nothing(local: Local) -> None:
+    writer = local.writer()
+    send(writer, b"data")
+    local.leave(writer)
+    reader = local.reader(keep=True)
+    assert take_all(reader) == b"data"
+    assert (reader.removed, reader.ring.header.state) == (False, OPEN)
+    assert local.objects() == ["segment", *SEMAPHORES]
+
+
+def test_follow_waits_for_further_writers(local: Local) -> None:
+    writer = local.writer()
+    send(writer, b"one")
+    local.leave(writer)
+    reader = local.reader(timeout=0, follow=True)
+    sink = Collector()
+    reader.receive(sink)
+    with pytest.raises(TimedOut, match=r"waiting for a writer; start writer.py$"):
+        reader.receive(sink)
+    send(local.writer(), b"two")
+    reader.receive(sink)
+    assert sink.data == b"onetwo"
+
+
+def test_a_waiting_reader_leaves_quietly_when_another_one_ends_the_channel(local: Local) -> None:
+    local.leave(local.writer())
+    waiting, finishing = local.reader(follow=True), local.reader()
+    with in_thread(lambda: waiting.receive(Collector())) as received:
+        wait_until(lambda: waiting.family.reader_turn.holder(), "the waiting reader's turn")
+        assert finishing.finish_if_over()
+        assert received() is None
+    assert not waiting.removed
+    assert local.objects() == []
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_unfinished_last_record_is_an_error_and_stays(local: Local, resume: bool) -> None:
+    writer = local.writer()
+    die_in_a_record(writer, b"x" * PAGE, total=9999)
+    local.leave(writer)
+    reader = local.reader(timeout=0, resume=resume)
+    expected, text = (
+        (TimedOut, "gave up after 0 s of waiting for `writer.py --file PATH --resume` to continue record 0")
+        if resume
+        else (
+            TornRecord,
+            f"record 0 is unfinished: its writer, pid {PID}, stopped after 4096 bytes; `writer.py --file PATH"
+            " --resume` continues it, `writer.py --remove` gives it up",
+        )
+    )
+    with pytest.raises(expected) as error:
+        reader.receive(Collector())
+    assert str(error.value) == text
+    assert local.objects() == ["segment", *SEMAPHORES]
+
+
+def test_a_finished_channel_with_unread_data_is_damaged(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"data")
+    writer.ring.header.state = FINISHED
+    with pytest.raises(BadSegment, match=r"^it is marked as finished, and 1 fragments are unread$"):
+        reader.over()
+
+
+# Leaving
+
+
+def test_what_a_writer_leaves_waits_for_a_reader(local: Local) -> None:
+    writer = local.writer()
+    send(writer, b"data")
+    assert not local.leave(writer)
+    assert local.objects() == ["segment", *SEMAPHORES]
+    assert take_all(local.reader()) == b"data"
+
+
+def test_leaving_wakes_a_reader(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    before = tokens(reader)
+    local.leave(writer)
+    after = tokens(reader)
+    assert after["full_slots"] == before["full_slots"] + 1
+    assert (before["writers"], after["writers"]) == (1, 0)
+
+
+def test_the_last_one_out_removes_a_channel_that_is_read_empty(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"data")
+    reader.receive(Collector())
+    local.detach(reader)
+    assert local.leave(writer)
+    assert local.objects() == []
+
+
+def test_a_writer_does_not_remove_what_a_reader_still_has_attached(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"data")
+    reader.receive(Collector())
+    assert not local.leave(writer)
+    assert reader.finish_if_over()
+
+
+@pytest.mark.parametrize(("unused", "left"), [(False, ["segment", *SEMAPHORES]), (True, [])])
+def test_a_writer_that_failed_takes_an_unused_channel_with_it(local: Local, unused: bool, left: list[str]) -> None:
+    assert local.leave(local.writer(), unused=unused) is unused
+    assert local.objects() == left
+
+
+def test_a_writer_that_failed_leaves_its_unfinished_record(local: Local) -> None:
+    writer = local.writer()
+    die_in_a_record(writer, bytes(PAGE))
+    assert not local.leave(writer, unused=True)
+    assert local.objects() == ["segment", *SEMAPHORES]
+
+
+def test_a_writer_that_leaves_a_removed_segment_says_what_is_lost(local: Local) -> None:
+    writer = local.writer()
+    send(writer, b"1", b"2")
+    sysv.remove_segment(sysv.open_segment(local.place.segment_key))
+    with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed, .* with 2 of its slots unread$"):
+        local.leave(writer)
+    assert local.objects() == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_reader_that_stops_early_removes_what_is_over(local: Local, keep: bool) -> None:
+    local.leave(local.writer())
+    reader = local.reader(keep=keep)
+    with reader.doorway:
+        assert reader.leave()
+    assert reader.removed is not keep
+    assert local.objects() == (["segment", *SEMAPHORES] if keep else [])
+
+
+def test_a_reader_that_stops_early_leaves_what_is_not_over(local: Local) -> None:
+    writer = local.writer()
+    send(writer, b"unread")
+    local.leave(writer)
+    reader = local.reader()
+    with reader.doorway:
+        assert not reader.leave()
+    assert local.objects() == ["segment", *SEMAPHORES]
+
+
+@pytest.mark.parametrize("leaver", ["writer", "reader"])
+def test_whoever_leaves_a_removed_segment_clears_its_semaphores(local: Local, leaver: str) -> None:
+    writer, reader = local.writer(), local.reader()
+    sysv.remove_segment(sysv.open_segment(local.place.segment_key))
+    assert local.objects() == list(SEMAPHORES)
+    if leaver == "writer":
+        assert not local.leave(writer)
+    else:
+        assert not reader.leave()
+    assert local.objects() == []
+
+
+# Waiting
+
+
+def test_patience_without_a_timeout_only_tells() -> None:
+    told: list[tuple[Reason, float]] = []
+    Patience(None, lambda reason, waited: told.append((reason, waited))).beat(Reason("waiting"), 1e9)
+    assert told == [(Reason("waiting"), 1e9)]
+
+
+@pytest.mark.parametrize(("waited", "ends"), [(0.0, False), (2.4, False), (2.5, True), (99.0, True)])
+def test_patience_ends_with_its_timeout(waited: float, ends: bool) -> None:
+    patience = Patience(2.5, lambda *_: None)
+    if not ends:
+        patience.beat(Reason("waiting for data"), waited)
+        return
+    with pytest.raises(TimedOut, match=r"^gave up after 2.5 s of waiting for data$"):
+        patience.beat(Reason("waiting for data"), waited)
+
+
+def remove_segment(local: Local, end: End) -> None:
+    sysv.remove_segment(sysv.open_segment(local.place.segment_key))
+
+
+def mark_removed(local: Local, end: End) -> None:
+    end.ring.header.state = REMOVED
+
+
+@pytest.mark.parametrize("remove", [remove_segment, mark_removed])
+@pytest.mark.parametrize("wait", ["receive", "wait_until_consumed"])
+def test_a_removed_channel_ends_every_wait(local: Local, remove: Callable[[Local, End], None], wait: str) -> None:
+    writer, reader = local.writer(), local.reader()
+    if wait == "receive":
+        waiting: Callable[[], object] = lambda: reader.receive(Collector())  # noqa: E731
+    else:
+        send(writer, b"unread")
+        waiting = writer.wait_until_consumed
+    with in_thread(waiting) as ended:
+        wait_until(lambda: local.said, "a heartbeat of the waiting end")
+        remove(local, writer)
+        with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed while we waited"):
+            ended()
+
+
+def test_a_removed_semaphore_wakes_its_waiter_at_once(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    assert isinstance(writer.family, SysvFamily)
+    with in_thread(lambda: reader.receive(Collector())) as received:
+        wait_until(lambda: local.said, "a heartbeat of the waiting reader")
+        sysv.remove_semaphore(writer.family.semaphores[0])
+        with pytest.raises(Gone):
+            received()
+
+
+def test_wait_until_consumed_returns_when_all_is_read(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"1", b"2")
+    with in_thread(writer.wait_until_consumed) as consumed:
+        wait_until(
+            lambda: Reason("waiting until all is read, and nobody is reading; start reader.py", True) in local.said
+        )
+        reader.receive(Collector())
+        reader.receive(Collector())
+        consumed()
+    assert writer.unread() == 0
+
+
+def test_wait_until_consumed_does_not_wait_for_what_others_send(local: Local) -> None:
+    writer = local.writer(timeout=0)
+    writer.wait_until_consumed()
+    send(writer, b"unread")
+    with pytest.raises(TimedOut):
+        writer.wait_until_consumed()
+
+
+def test_the_hot_path_asks_the_kernel_for_nothing_but_semaphores(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    with observing() as calls:
+        send(writer, b"hello")
+        reader.receive(Collector())
+    assert [(call.name, call.arguments[1]) for call in calls] == [
+        ("semop", -1),  # the writer's turn
+        ("semop", -1),  # an empty slot
+        ("semop", +1),  # a full one
+        ("semop", +1),  # the turn goes back
+    ] * 2
+
+
+# The output that a reader resumes
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output"
+
+
+def file_sink(path: Path) -> FileSink:
+    """The sink that --output makes; never closed here, the process has descriptors enough."""
+    return FileSink(os.open(path, os.O_WRONLY | os.O_CREAT), str(path))
+
+
+def half_received(local: Local, output: Path, data: bytes, commits: int) -> None:
+    """Send `data`, and receive it into `output` until the death behind the `commits`-th commit.
+
+    The dying reader has put one more fragment out: exactly what --resume has to cut off.
+    """
+
+    class Dying(FileSink):
+        written = 0
+
+        def write(self, data: memoryview) -> None:
+            super().write(data)
+            self.written += 1
+            if self.written > commits:
+                raise Died
+
+    sink = Dying(os.open(output, os.O_WRONLY | os.O_CREAT), str(output))
+    send(local.writer(), data)
+    with pytest.raises(Died):
+        local.reader().receive(sink)
+
+
+def test_an_output_is_emptied_when_the_first_byte_comes(local: Local, output: Path) -> None:
+    output.write_bytes(b"something old and long")
+    writer, reader = local.writer(), local.reader(timeout=0)
+    sink = file_sink(output)
+    with pytest.raises(TimedOut):
+        reader.receive(sink)
+    assert output.read_bytes() == b"something old and long"
+    send(writer, b"new")
+    reader.receive(sink)
+    assert output.read_bytes() == b"new"
+
+
+def test_an_output_is_emptied_when_nothing_comes(local: Local, output: Path) -> None:
+    output.write_bytes(b"old")
+    local.leave(local.writer())
+    assert local.reader().receive(file_sink(output)) is None
+    assert output.read_bytes() == b""
+
+
+@pytest.mark.parametrize("commits", [0, 1, 2])
+def test_resume_cuts_the_output_to_its_last_committed_byte(key_path: Path, output: Path, commits: int) -> None:
+    data = os.urandom(2 * PAGE + 5)
+    output.write_bytes(b"old")
+    with Local(key_path, Geometry(3, PAGE)) as local:
+        half_received(local, output, data, commits)
+        assert local.reader(resume=True).receive(file_sink(output)) == (1, None)
+    assert output.read_bytes() == data
+
+
+def test_resume_keeps_the_records_before(key_path: Path, output: Path) -> None:
+    with Local(key_path, Geometry(4, PAGE)) as local:
+        sink = file_sink(output)
+        writer, reader = local.writer(), local.reader()
+        send(writer, b"first ", b"x" * PAGE + b"second")
+        reader.receive(sink)
+        os.write(os.open(output, os.O_WRONLY | os.O_APPEND), b"torn")
+        local.detach(reader)
+        local.reader(resume=True).receive(file_sink(output))
+    assert output.read_bytes() == b"first " + b"x" * PAGE + b"second"
+
+
+def test_resume_inside_a_lines_slot(local: Local, output: Path) -> None:
+    local.writer().send_lines(b"one\ntwo\nthree\n", 3)
+    reader = local.reader()
+    reader.receive(file_sink(output), 2)
+    local.detach(reader)
+    with output.open("ab") as file:
+        file.write(b"torn")
+    local.reader(resume=True).receive(file_sink(output))
+    assert output.read_bytes() == b"one\ntwo\nthree\n"
+
+
+def test_resume_of_an_output_that_began_inside_a_lines_slot(local: Local, output: Path) -> None:
+    """The note's size is then "negative": what another reader took never was in this file."""
+    local.writer().send_lines(b"one\ntwo\nthree\n", 3)
+    local.reader().receive(Collector(), 1)
+    local.reader().receive(file_sink(output), 1)
+    assert output.read_bytes() == b"two\n"
+    local.reader(resume=True).receive(file_sink(output))
+    assert output.read_bytes() == b"two\nthree\n"
+
+
+def test_without_resume_a_half_received_output_is_not_overwritten(local: Local, output: Path) -> None:
+    half_received(local, output, b"x" * PAGE + b"y", commits=1)
+    before = output.read_bytes()
+    with pytest.raises(TornRecord, match=r"^the output already holds the first 4096 bytes of record 0: add --resume"):
+        local.reader().receive(file_sink(output))
+    assert output.read_bytes() == before
+
+
+def test_resume_of_another_output_is_refused(local: Local, output: Path, tmp_path: Path) -> None:
+    half_received(local, output, b"x" * PAGE + b"y", commits=1)
+    another = tmp_path / "another"
+    another.write_bytes(b"precious")
+    with pytest.raises(TornRecord, match=r"^cannot resume this output: .* \(record 0 goes on at byte 4096\)$"):
+        local.reader(resume=True).receive(file_sink(another))
+    assert another.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("size", [0, PAGE - 1, PAGE + 3])
+def test_resume_of_an_output_of_another_size_is_refused(local: Local, output: Path, size: int) -> None:
+    """It lost bytes, or has more than the reader can have put out: one page and a fragment of two bytes."""
+    half_received(local, output, b"x" * PAGE + b"yz", commits=1)
+    os.truncate(output, size)
+    with pytest.raises(TornRecord, match=rf"^the output has {size} bytes, but 4096 were received into it$"):
+        local.reader(resume=True).receive(file_sink(output))
+    assert output.stat().st_size == size

@@ -1,0 +1,407 @@
+"""What both programs share towards a person: options, messages, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+from common import cli
+from common.channel import Reason
+from common.ipc import CallFailed, ChannelError, NotOurs, TimedOut, TornRecord
+from common.layout import BadSegment
+from common.sysv_family import Wanted
+from tests.helpers import ROOT
+from tests.in_process import run_python
+
+# Values of options
+
+PARSED: list[tuple[Callable[[str], Any], str, Any]] = [
+    (cli.size_option, "0", 0),
+    (cli.size_option, "4096", 4096),
+    (cli.size_option, "64K", 65536),
+    (cli.size_option, "64k", 65536),
+    (cli.size_option, "2M", 2**21),
+    (cli.size_option, "1G", 2**30),
+    (cli.size_option, "3T", 3 * 2**40),
+    (cli.slot_size_option, "0", 0),
+    (cli.slot_size_option, "1", 4096),
+    (cli.slot_size_option, "4096", 4096),
+    (cli.slot_size_option, "4097", 8192),
+    (cli.slot_size_option, "1K", 4096),
+    (cli.count_option, "1", 1),
+    (cli.count_option, "007", 7),
+    (cli.count_or_zero, "0", 0),
+    (cli.count_or_zero, "8", 8),
+    (cli.mode_option, "0660", 0o660),
+    (cli.mode_option, "600", 0o600),
+    (cli.mode_option, "777", 0o777),
+    (cli.mode_option, "0o640", 0o640),
+    (cli.address_option, "4096", 4096),
+    (cli.address_option, "0x7e0000000000", 0x7E0000000000),
+    (cli.address_option, "0xffffffffffffffff", 2**64 - 1),
+    (cli.seconds_option, "0", 0.0),
+    (cli.seconds_option, "1.5", 1.5),
+    (cli.seconds_option, "1e3", 1000.0),
+    (cli.channel_option, "0", 0),
+    (cli.channel_option, "31", 31),
+    (cli.owner_option, "root", (0, None)),
+    (cli.owner_option, "1234", (1234, None)),
+    (cli.owner_option, "1234:5678", (1234, 5678)),
+    (cli.owner_option, ":5678", (None, 5678)),
+    (cli.owner_option, ":root", (None, 0)),
+    (cli.owner_option, "root:", (0, None)),
+]
+REFUSED: list[tuple[Callable[[str], Any], list[str], str]] = [
+    (cli.size_option, ["", "K", "-1", "1.5M", "4 K", "4KB", "4X", "0x10", "٣", "1_000"], "is not a size such as"),
+    (cli.slot_size_option, ["", "-4096", "page"], "is not a size such as"),
+    (cli.count_option, ["", "0", "00", "-1", "1.5", "+1", "ten", "²", "1_0"], "is not a whole number above 0"),
+    (cli.count_or_zero, ["", "-1", "x"], "is not a whole number above 0"),
+    (
+        cli.mode_option,
+        ["", "8", "1000", "-1", "rw", "0x1ff", "u+r", "0", "200", "0477"],
+        "is not an octal mode such as 0660",
+    ),
+    (cli.address_option, ["", "0", "1", "4095", "-4096", "0x", "here", str(2**64)], "is not an address such as"),
+    (cli.seconds_option, ["", "-1", "nan", "inf", "soon", "1e99"], "is not a number of seconds"),
+    (cli.channel_option, ["", "32", "-1", "1.0", "a", "²"], "is not a channel: 0 to 31"),
+    (cli.owner_option, ["", ":"], "names neither a user nor a group"),
+    (cli.owner_option, ["no-such-user"], "no-such-user"),
+    (cli.owner_option, ["root:no-such-group"], "no-such-group"),
+]
+
+
+@pytest.mark.parametrize(("parse", "text", "value"), PARSED, ids=[f"{p.__name__}-{t}" for p, t, _ in PARSED])
+def test_option_value(parse: Callable[[str], Any], text: str, value: Any) -> None:
+    parsed = parse(text)
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "complaint"),
+    [
+        pytest.param(parse, text, complaint, id=f"{parse.__name__}-{text}")
+        for parse, texts, complaint in REFUSED
+        for text in texts
+    ],
+)
+def test_option_value_refused(parse: Callable[[str], Any], text: str, complaint: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as refusal:
+        parse(text)
+    assert complaint in str(refusal.value)
+
+
+# Command lines
+
+
+def parse(program: str, arguments: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    monkeypatch.setattr(sys, "argv", [program, *arguments.split()])
+    return {"writer": cli.writer_options, "reader": cli.reader_options}[program]()
+
+
+COMMON_DEFAULTS = {
+    "key_path": str(ROOT),
+    "channel": 0,
+    "attach_at": None,
+    "timeout": None,
+    "quiet": False,
+    "trace": False,
+    "no_progress": False,
+}
+
+
+def test_the_writers_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vars(parse("writer", "", monkeypatch)) == COMMON_DEFAULTS | {
+        "message": [],
+        "newline": True,
+        "file": None,
+        "lines": False,
+        "resume": False,
+        "verify": False,
+        "wait": False,
+        "exclusive": False,
+        "mode": None,
+        "slots": None,
+        "slot_size": None,
+        "chmod": None,
+        "chown": None,
+        "remove": False,
+    }
+
+
+def test_the_readers_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vars(parse("reader", "", monkeypatch)) == COMMON_DEFAULTS | {
+        "output": None,
+        "resume": False,
+        "count": None,
+        "follow": False,
+        "keep": False,
+        "status": False,
+        "json": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("writer", "a message --wait --verify --timeout 1 --trace"),
+        ("writer", "--file F --resume --wait"),
+        ("writer", "--chmod 600 --chown root"),
+        ("writer", "--lines --exclusive --slots 2 --slot-size 1M --mode 600"),
+        ("writer", "--channel 31 --attach-at 0x7e0000000000 --remove"),
+        ("reader", "--output O --resume --count 3 --follow --keep"),
+        ("reader", "--status --json"),
+    ],
+)
+def test_a_command_line_that_makes_sense(monkeypatch: pytest.MonkeyPatch, program: str, arguments: str) -> None:
+    parse(program, arguments, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "complaint"),
+    [
+        ("writer", "hello --file F", "MESSAGE and --file do not go together"),
+        ("writer", "hello --lines", "MESSAGE and --lines do not go together"),
+        ("writer", "hello --remove", "--remove and MESSAGE do not go together"),
+        ("writer", "--remove --chmod 600", "--remove and --chmod do not go together"),
+        ("writer", "--remove --chown root", "--remove and --chown do not go together"),
+        ("writer", "hello --chmod 600", "--chmod and MESSAGE do not go together"),
+        ("writer", "--file F --chown root", "--chown and --file do not go together"),
+        ("writer", "--resume", "--resume needs --file"),
+        ("writer", "--file F --resume --lines", "--resume and --lines do not go together"),
+        ("writer", "--slots -1", "argument --slots: "),
+        ("writer", "--mode 9", "argument --mode: '9' is not an octal mode such as 0660"),
+        ("writer", "--channel 32", "argument --channel: '32' is not a channel: 0 to 31"),
+        ("writer", "--output O", "--output"),
+        ("writer", "--verif", "unrecognized arguments: --verif"),
+        ("reader", "--resume", "--resume needs --output"),
+        ("reader", "--json", "--json needs --status"),
+        ("reader", "--status --count 1", "--status and --count do not go together"),
+        ("reader", "--status --output O", "--status and --output do not go together"),
+        ("reader", "--count 0", "argument --count: '0' is not a whole number above 0"),
+        ("reader", "a message", "unrecognized arguments: a message"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, arguments: str, complaint: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(program, arguments, monkeypatch)
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (2, "")
+    assert complaint in said.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("program", ["writer", "reader"])
+def test_help_names_every_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str
+) -> None:
+    options = vars(parse(program, "", monkeypatch))
+    with pytest.raises(SystemExit) as end:
+        parse(program, "--help", monkeypatch)
+    said = capsys.readouterr().out
+    named = {"message": "MESSAGE", "newline": "-n"}
+    assert end.value.code == 0
+    assert [n for n in options if named.get(n, f"--{n.replace('_', '-')}") not in said] == []
+
+
+def test_what_the_writers_options_ask_of_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = parse("writer", "--slots 3 --slot-size 5000 --mode 600 --exclusive", monkeypatch)
+    assert cli.wanted(options) == Wanted(slots=3, slot_size=8192, mode=0o600, exclusive=True)
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ChannelError("what a person reads"), "what a person reads"),
+        (NotOurs("not ours"), "not ours"),
+        (TornRecord("torn"), "torn"),
+        (BadSegment("its state is 9"), "the segment is damaged: its state is 9; `writer.py --remove` removes it"),
+        (
+            CallFailed("shmdt", (4096,), errno.EINVAL),
+            "shmdt(0x1000): EINVAL (Invalid argument): no segment is attached at this address (any more)",
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "d"),
+            "d: EISDIR (Is a directory): a directory is not a record; name a file",
+        ),
+        (OSError("without an errno"), "without an errno"),
+        (
+            MemoryError(),
+            "there is no memory left; a smaller --slot-size needs less, see also `ulimit -v` and `ulimit -d`",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_describe(error: BaseException, line: str) -> None:
+    assert cli.describe(error) == line
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 slots"), (1, "1 slot"), (2, "2 slots")])
+def test_plural(count: int, said: str) -> None:
+    assert cli.plural(count, "slot") == said
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (0.0, "0.0 B/s"),
+        (999.9, "999.9 B/s"),
+        (1000.0, "1.0 kB/s"),
+        (2.5e6, "2.5 MB/s"),
+        (1.5e9, "1.50 GB/s"),
+        (1e13, "10000.00 GB/s"),
+    ],
+)
+def test_rate(rate: float, said: str) -> None:
+    assert cli._rate(rate) == said
+
+
+def test_a_step_is_a_line_with_the_programs_name(capfd: pytest.CaptureFixture[str]) -> None:
+    talk = cli.Talk("writer")
+    talk.step("a step")
+    talk.error("an error")
+    talk.prompt()
+    assert capfd.readouterr() == ("", "writer: a step\nwriter: an error\n> ")
+
+
+def test_quiet_says_only_errors(capfd: pytest.CaptureFixture[str]) -> None:
+    talk = cli.Talk("reader", quiet=True)
+    talk.step("a step")
+    talk.prompt()
+    talk.wait(Reason("waiting for data", missing=True), 10)
+    talk.error("an error")
+    assert capfd.readouterr() == ("", "reader: an error\n")
+
+
+def test_a_name_that_is_no_utf8_is_said_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    cli.Talk("writer").error(os.fsdecode(b"caf\xe9"))
+    assert capfdbinary.readouterr().err == b"writer: caf\xe9\n"
+
+
+def test_a_wait_is_told_once_after_a_second_when_somebody_is_missing(capfd: pytest.CaptureFixture[str]) -> None:
+    talk = cli.Talk("reader")
+    nobody, other, normal = Reason("nobody", missing=True), Reason("another", missing=True), Reason("normal")
+    for reason, waited, said in [
+        (nobody, 0.9, ""),
+        (normal, 5, ""),
+        (nobody, 1.0, "reader: nobody\n"),
+        (nobody, 1.1, ""),
+        (other, 1.2, "reader: another\n"),
+        (other, 0.1, ""),  # a new wait
+        (other, 1.5, "reader: another\n"),
+    ]:
+        talk.wait(reason, waited)
+        assert capfd.readouterr().err == said
+
+
+# Exit codes
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Gives back the signal handlers that run() sets."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def raising(error: BaseException) -> Callable[[cli.Talk], NoReturn]:
+    def main(talk: cli.Talk) -> NoReturn:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_mains_code_is_the_programs(handlers: None, code: int) -> None:
+    assert cli.run("writer", lambda talk: code) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (TimedOut("gave up"), 124, "writer: gave up\n"),
+        (ChannelError("no"), 1, "writer: no\n"),
+        (BadSegment("bad"), 1, "writer: the segment is damaged: bad; `writer.py --remove` removes it\n"),
+        (OSError(errno.EIO, "Input/output error"), 1, None),
+        (MemoryError(), 1, None),
+        (cli.Interrupted(signal.SIGTERM), 143, "writer: ended by SIGTERM\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_error_is_one_line_and_a_code(
+    handlers: None, capfd: pytest.CaptureFixture[str], error: BaseException, code: int, line: str | None
+) -> None:
+    assert cli.run("writer", raising(error)) == code
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == (line or f"writer: {cli.describe(error)}\n")
+    assert said.err.count("\n") == 1
+
+
+def test_a_defect_of_ours_is_not_hidden(handlers: None) -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.run("writer", raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_a_line_and_its_code(
+    handlers: None, capfd: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    def main(talk: cli.Talk) -> int:
+        signal.raise_signal(number)
+        return 0
+
+    assert cli.run("reader", main) == 128 + number
+    assert capfd.readouterr().err == f"reader: ended by {number.name}\n"
+
+
+def test_after_one_signal_the_next_is_final(handlers: None) -> None:
+    def main(talk: cli.Talk) -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except cli.Interrupted:
+            return 0 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 99
+        return 98
+
+    assert cli.run("reader", main) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"), [(signal.SIGHUP, True), (signal.SIGTERM, True), (signal.SIGINT, False)], ids=str
+)
+def test_nohup_is_respected(handlers: None, number: signal.Signals, kept: bool) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    cli.run("writer", lambda talk: 0)
+    assert (signal.getsignal(number) is signal.SIG_IGN) is kept
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_closed_standard_descriptor_is_not_taken_by_a_file_of_ours(descriptor: int) -> None:
+    code = """
+import os, sys
+descriptor = int(sys.argv[1])
+spare = os.dup(1)
+os.close(descriptor)
+from common import cli
+cli.run("writer", lambda talk: 0)
+opened = os.open("/dev/null", os.O_RDWR)
+try:
+    os.read(0, 1) if descriptor == 0 else os.write(descriptor, b"x")
+    answer = "usable"
+except OSError as error:
+    answer = os.strerror(error.errno)
+os.write(spare, f"{opened > 2} {answer}".encode())
+"""
+    assert run_python(code, descriptor) == "True Bad file descriptor"

@@ -1,0 +1,171 @@
+"""IPC_SET and IPC_RMID on a whole channel: what changes, what is said, what is refused."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import cli, sysv
+from common.channel import WriteEnd
+from common.control import change
+from common.ipc import CallFailed, ChannelError, Gone
+from common.layout import PAGE, REMOVED, SEMAPHORES
+from common.streams import MessageSource
+from common.sysv_family import SysvFamily
+from tests.helpers import is_root, wait_until
+from tests.in_process import NOBODY, Collector, Local, as_nobody, in_thread
+
+needs_root = pytest.mark.skipif(not is_root(), reason="only root can become another user: run the tests as root")
+
+
+@pytest.fixture
+def local(key_path: Path) -> Iterator[Local]:
+    with Local(key_path) as channel:
+        yield channel
+
+
+class Listener(cli.Talk):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__("writer")
+        self.steps: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+
+def control(local: Local, **given: Any) -> str:
+    """Run writer.py's --chmod, --chown or --remove; the last thing it says."""
+    options = argparse.Namespace(
+        **{
+            "key_path": local.place.path,
+            "channel": local.place.channel,
+            "timeout": 1,
+            "chmod": None,
+            "chown": None,
+            "remove": False,
+        }
+        | given
+    )
+    listener = Listener()
+    assert change(options, listener) == 0
+    assert len(listener.steps) == 2 and listener.steps[0].startswith("key 0x")
+    return listener.steps[1]
+
+
+def shmid_of(end: WriteEnd) -> int:
+    assert isinstance(end.family, SysvFamily)
+    return end.family.shmid
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("given", "mode", "owner"),
+    [
+        ({"chmod": 0o600}, 0o600, (0, 0)),
+        ({"chown": (NOBODY, None)}, 0o660, (NOBODY, 0)),
+        ({"chown": (None, NOBODY)}, 0o660, (0, NOBODY)),
+        ({"chmod": 0o640, "chown": (1, 2)}, 0o640, (1, 2)),
+    ],
+    ids=str,
+)
+def test_chmod_and_chown(local: Local, given: dict[str, Any], mode: int, owner: tuple[int, int]) -> None:
+    writer = local.writer()
+    said = control(local, **given)
+    assert said == (f"segment {shmid_of(writer)} and its semaphores: mode {mode:04o}, uid {owner[0]}, gid {owner[1]}")
+    assert isinstance(writer.family, SysvFamily)
+    stat = writer.family.stat()
+    assert (stat.mode, (stat.uid, stat.gid)) == (mode, owner)
+    assert {(s.mode, (s.uid, s.gid)) for s in writer.family.semaphores} == {(mode, owner)}
+
+
+def test_chmod_leaves_no_trace_in_the_ring(local: Local) -> None:
+    writer = local.writer()
+    writer.send(MessageSource(b"data"))
+    assert isinstance(writer.family, SysvFamily)
+    before = bytes(writer.family.memory)
+    control(local, chmod=0o600)
+    assert bytes(writer.family.memory) == before
+    assert writer.family.alone()
+
+
+def test_remove_takes_everything_whatever_is_in_it(local: Local) -> None:
+    writer = local.writer()
+    for message in (b"1", b"2"):
+        writer.send(MessageSource(message))
+    shmid = shmid_of(writer)
+    local.detach(writer)
+    assert control(local, remove=True) == (
+        f"removed its semaphores, marked segment {shmid} for removal: it is gone; 2 slots unread"
+    )
+    assert local.objects() == []
+    with pytest.raises(Gone):
+        sysv.stat_segment(shmid)
+
+
+def test_remove_under_others_frees_the_key_and_waits_for_their_detach(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    said = control(local, remove=True)
+    assert "it goes with the last detach, of 2 others; 0 slots unread" in said
+    assert local.objects() == []
+    assert writer.ring.header.state == reader.ring.header.state == REMOVED
+    again = local.writer()
+    assert shmid_of(again) != shmid_of(writer)
+
+
+def test_remove_ends_a_waiting_reader(local: Local) -> None:
+    local.writer()
+    reader = local.reader()
+    with in_thread(lambda: reader.receive(Collector())) as received:
+        wait_until(lambda: local.said, "a heartbeat of the waiting reader")
+        control(local, remove=True)
+        with pytest.raises((Gone, ChannelError)):
+            received()
+
+
+def test_remove_of_a_damaged_ring(local: Local) -> None:
+    writer = local.writer()
+    writer.ring.header.head, writer.ring.header.tail = 5, 2**64 - 1
+    assert control(local, remove=True).endswith("; 0 slots unread")
+    assert local.objects() == []
+
+
+@pytest.mark.parametrize("given", [{"remove": True}, {"chmod": 0o600}, {"chown": (0, None)}], ids=str)
+def test_where_there_is_no_channel(local: Local, given: dict[str, Any]) -> None:
+    with pytest.raises(CallFailed) as error:
+        control(local, **given)
+    assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
+
+
+@needs_root
+@pytest.mark.parametrize("given", [{"remove": True}, {"chmod": 0o600}, {"chown": (NOBODY, None)}], ids=str)
+def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: dict[str, Any]) -> None:
+    writer = local.writer()
+    assert isinstance(writer.family, SysvFamily)
+    writer.family.set_mode(0o666)
+    before = writer.family.stat()
+    doorway = writer.doorway
+    with pytest.MonkeyPatch.context() as patch, as_nobody():
+        # Another user could not reach this test's directory: hand over the door and the keys.
+        patch.setattr(cli, "find_doorway", lambda *_: doorway)
+        patch.setattr(cli, "find_place", lambda *_: local.place)
+        with pytest.raises(CallFailed) as error:
+            change(argparse.Namespace(**{"chmod": None, "chown": None, "remove": False} | given), cli.Talk("writer"))
+    assert (error.value.name, error.value.strerror) == ("shmctl", "Operation not permitted")
+    assert writer.family.stat()._replace(attach_time=0, detach_time=0, last_pid=0) == before._replace(
+        attach_time=0, detach_time=0, last_pid=0
+    )
+    assert writer.ring.header.state != REMOVED
+    assert local.objects() == ["segment", *SEMAPHORES]
+
+
+def test_a_foreign_segment_is_not_removed(local: Local) -> None:
+    shmid = sysv.create_segment(local.place.segment_key, PAGE, 0o600)
+    with pytest.raises(ChannelError, match=f"ipcrm -m {shmid}$"):
+        control(local, remove=True)
+    assert local.objects() == ["segment"]
