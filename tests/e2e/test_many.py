@@ -73,12 +73,16 @@ def test_three_readers_share_the_lines_of_one_writer(pair: Pair) -> None:
 def test_files_travel_whole(pair: Pair) -> None:
     """Six writers at once, each with a file of many slots, and two readers: no file is mixed with another."""
     files = [random.Random(number).randbytes(20 * SLOT + number) for number in range(6)]
+    # It writes nothing and stays: so the channel is not over before the slowest writer has joined.
+    host = pair.start("writer", "--lines", *SMALL_RING)
+    wait_until(lambda: attached(pair) == 1, "the host's joining")
     writers = []
     for number, data in enumerate(files):
         (pair.directory / f"file{number}").write_bytes(data)
         writers.append(pair.start("writer", *SMALL_RING, "--file", pair.directory / f"file{number}"))
     takers = [pair.start("reader", "--count", 3, "--output", pair.directory / f"taken{n}") for n in range(2)]
     assert [finish(process).code for process in (*writers, *takers)] == [0] * 8
+    assert finish(host, b"").code == 0
     taken = [(pair.directory / f"taken{number}").read_bytes() for number in range(2)]
     assert sorted(split_into(files, taken[0]) + split_into(files, taken[1])) == list(range(6))
 

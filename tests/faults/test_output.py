@@ -80,7 +80,8 @@ def test_a_limit_on_the_size_of_files(pair: Pair) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     done = finish(reader)
-    assert (done.code, done.err) == (1, f"reader: {transfer.output}: EFBIG (File too large)\n")
+    said = f"reader: {transfer.output}: EFBIG (File too large): no file may be that large here (see `ulimit -f`);"
+    assert (done.code, done.err) == (1, f"{said} raise the limit, then go on with --resume\n")
     assert transfer.output.stat().st_size == limit < SIZE
     assert transfer.read("--resume").code == 0
     assert finish(writer).code == 0

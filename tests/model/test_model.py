@@ -1,0 +1,169 @@
+"""Every interleaving: the real channel.py keeps its promises in every order of operations, with crashes at any of them.
+
+The small settings are explored to the last state. Of the larger ones the first states (breadth first: all schedules
+up to some length) and many single schedules are explored here, and more by `python -m tests.model`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.layout import Header
+from tests.model.explorer import (
+    ALWAYS,
+    NEVER,
+    Findings,
+    Graph,
+    Model,
+    Setting,
+    as_told,
+    at_random,
+    explore,
+    reachable,
+    walk,
+)
+from tests.model.monitor import Plan, Seen, Violation
+from tests.model.mutations import MUTATIONS, Mutation, mutated
+from tests.model.processes import SimulatedHeader
+from tests.model.settings import COMPLETE, LARGE, LARGER_THAN_CI
+
+# States of a larger setting that are explored here; a few seconds each.
+BEGINNING = 50_000
+WALKS = 50
+
+
+def story(findings: Findings) -> str:
+    """What went wrong and the shortest schedule that shows it."""
+    return "\n".join([*findings.schedule, str(findings.violation)])
+
+
+@pytest.mark.parametrize("setting", COMPLETE, ids=str)
+def test_every_schedule_of_a_small_setting_keeps_the_promises(setting: Setting) -> None:
+    findings = explore(setting)
+    assert findings.violation is None, story(findings)
+    assert findings.complete
+
+
+@pytest.mark.parametrize("setting", LARGER_THAN_CI, ids=str)
+def test_every_short_schedule_of_a_larger_setting_keeps_the_promises(setting: Setting) -> None:
+    findings = explore(setting, limit=BEGINNING)
+    assert findings.violation is None, story(findings)
+    assert findings.states >= BEGINNING
+
+
+@pytest.mark.parametrize("setting", LARGE, ids=str)
+def test_random_schedules_of_a_large_setting_keep_the_promises(setting: Setting) -> None:
+    model = Model(setting)
+    try:
+        lengths = [walk(model, at_random(seed)) for seed in range(WALKS)]
+    finally:
+        model.behaviour.close()
+    assert min(lengths) > sum(len(pieces) for pieces in model.plan.pieces)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    writers=st.lists(st.lists(st.sampled_from([1, 2, 3, "lines"]), max_size=2).map(tuple), min_size=1, max_size=3),
+    readers=st.integers(1, 3),
+    crashes=st.integers(0, 3),
+    slots=st.integers(1, 2),
+    heartbeats=st.sampled_from([NEVER, ALWAYS]),
+    schedule=st.lists(st.integers(0, 1000), max_size=300),
+)
+def test_guided_schedules_keep_the_promises(
+    writers: list[tuple[int | str, ...]], readers: int, crashes: int, slots: int, heartbeats: str, schedule: list[int]
+) -> None:
+    model = Model(Setting(tuple(writers), readers, crashes, heartbeats, slots=slots))
+    try:
+        walk(model, as_told(schedule))
+    finally:
+        model.behaviour.close()
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
+def test_a_planted_bug_is_caught(mutation: Mutation) -> None:
+    findings = explore(mutation.setting, mutated(mutation))
+    assert findings.violation, f"every schedule of {mutation.setting} kept the promises"
+    assert findings.violation.promise == mutation.promise, story(findings)
+    assert findings.schedule
+
+
+def test_a_mutation_that_changes_nothing_fails_loudly() -> None:
+    with pytest.raises(AssertionError, match=r"channel\.py has changed"):
+        mutated(MUTATIONS[0]._replace(old="no such passage"))
+
+
+def test_local_states_that_are_taken_for_one_behave_as_one() -> None:
+    """Without merging, a local state is the whole history of a process; the same kernels must be reachable."""
+    setting = Setting(((1,),), 1, slots=1)
+    merged, unmerged = Model(setting), Model(setting, merge=False)
+    try:
+        assert reachable(merged) == reachable(unmerged)
+        assert len(merged.behaviour.states) < len(unmerged.behaviour.states)
+    finally:
+        merged.behaviour.close()
+        unmerged.behaviour.close()
+
+
+def test_every_field_that_processes_share_is_simulated() -> None:
+    """A new field of the header that is not the creator's alone has to be added to SimulatedHeader."""
+    creators = {"version", "slot_count", "slot_size", "segment_size", "key_dev", "key_ino", "created_ns", "creator_pid"}
+    fields = {name for name, value in vars(Header).items() if hasattr(value, "__set__") and hasattr(value, "offset")}
+    assert fields - set(vars(SimulatedHeader)) == creators
+
+
+def graph_of(*after: list[int]) -> Graph:
+    graph = Graph()
+    for moves in after:
+        graph.moves.extend(moves)
+        graph.ends.append(len(graph.moves))
+    return graph
+
+
+def test_two_orders_of_two_moves_are_two_schedules() -> None:
+    diamond = graph_of([1, 2], [3], [3], [])
+    assert (diamond.count_schedules(), diamond.cannot_end()) == (2, None)
+
+
+def test_a_circle_with_a_way_out_is_no_stuck_state() -> None:
+    circle = graph_of([1], [0, 2], [])
+    assert (circle.count_schedules(), circle.cannot_end()) == (None, None)
+
+
+def test_a_circle_without_a_way_out_is_a_stuck_state() -> None:
+    assert graph_of([1, 2], [], [3], [2]).cannot_end() == 2
+
+
+SEEN = Seen.nothing(Plan(((2,), (1,)), 2))
+
+
+@pytest.mark.parametrize(
+    ("promise", "outputs"),
+    [
+        ("no tear", [b"A0"]),
+        ("no tear", [b"A00.", b"B00."]),
+        ("no loss, in order", [b"A01"]),
+        ("no repeat", [b"A00.", b"A00."]),
+    ],
+)
+def test_the_monitor_sees_a_broken_promise(promise: str, outputs: list[bytes]) -> None:
+    seen = SEEN
+    for data in outputs[:-1]:
+        seen = seen.put_out(2, data)
+    with pytest.raises(Violation) as caught:
+        seen.put_out(2, outputs[-1])
+    assert caught.value.promise == promise
+
+
+def test_the_monitor_accepts_the_fragment_that_a_dead_reader_had_put_out_once() -> None:
+    seen = SEEN.put_out(2, b"A00.").died(2).put_out(3, b"A00.")
+    with pytest.raises(Violation, match="no repeat"):
+        seen.put_out(3, b"A00.")
+
+
+def test_the_monitor_allows_no_repeat_of_what_was_committed() -> None:
+    seen = SEEN.put_out(2, b"A00.").noted("consumed").died(2)
+    with pytest.raises(Violation, match="no repeat"):
+        seen.put_out(3, b"A00.")
