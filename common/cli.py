@@ -21,6 +21,7 @@ from common.layout import PAGE, BadSegment, Geometry
 from common.sysv_family import CHANNELS, DEFAULT_GEOMETRY, Place, SysvFamily, Wanted
 
 TIMED_OUT = 124
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # A wait shorter than this is nothing to talk about, in seconds.
@@ -202,7 +203,7 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
     """Run a program's main with its signals, its errors and its exit code."""
     _open_standard_descriptors()
     talk = Talk(program)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if number is not signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
             continue  # nohup
         signal.signal(number, _interrupt)
@@ -220,9 +221,10 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    # A second Ctrl-C ends us at once: whatever we hold, the kernel gives back. But a window that closes sends two
+    # A second signal ends us at once: whatever we hold, the kernel gives back. But a window that closes sends two
     # SIGHUPs, one from the kernel and one from the shell.
-    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+    for ending in _ENDING:
+        signal.signal(ending, signal.SIG_IGN if ending == signal.SIGHUP else signal.SIG_DFL)
     raise Interrupted(number)
 
 

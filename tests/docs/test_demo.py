@@ -1,0 +1,294 @@
+"""run_demo.sh never half-works: what it shows, what it says when something is missing, and that it cleans up.
+
+Each test has a copy of the project in a folder with a space in its name. Its .venv is a stand-in for the interpreter
+that runs the tests, so that nothing is installed and no network is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.helpers import PATIENCE, ROOT, wait_until
+
+NEEDED = ("bash", "cat", "dirname", "flock", "grep", "id", "readlink", "rm", "sha256sum", "tail", "uname")
+
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, (*NEEDED, "ipcs"))), reason="needs coreutils, grep, and util-linux for ipcs and flock"
+)
+
+
+class Project:
+    """A copy of the project, and the ways to run its run_demo.sh."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "a project"
+        self.scratch = directory / "scratch"
+        self.scratch.mkdir()
+        shutil.copytree(ROOT / "common", self.root / "common", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("run_demo.sh", "writer.py", "reader.py", "requirements.txt", "requirements-dev.txt"):
+            shutil.copy(ROOT / name, self.root)
+        self.script = str(self.root / "run_demo.sh")
+        self.python = self.root / ".venv/bin/python"
+        self.environment = {**os.environ, "TMPDIR": str(self.scratch), "TERM": "xterm"}
+        self.environment.pop("NO_COLOR", None)
+
+    def pretend_set_up(self, python: str = f'exec "{sys.executable}" "$@"') -> None:
+        """A .venv whose python is this shell script, with the stamps of a finished set-up."""
+        self.python.parent.mkdir(parents=True)
+        self.python.write_text(f"#!/bin/bash\n{python}\n")
+        self.python.chmod(0o755)
+        for name in ("requirements.txt", "requirements-dev.txt"):
+            both = (self.root / "requirements.txt").read_bytes() + (self.root / name).read_bytes()
+            (self.root / f".venv/{name}.installed").write_text(f"{hashlib.sha256(both).hexdigest()}  -\n")
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, from another directory and on no terminal."""
+        child = subprocess.Popen(
+            [self.script, *arguments],
+            cwd="/",
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            out, err = child.communicate(timeout=2 * PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGTERM)  # its trap cleans up
+            out, err = child.communicate()
+        return subprocess.CompletedProcess(arguments, child.returncode, out, err)
+
+    def spawn(self, *arguments: str, **environment: str) -> pexpect.spawn:
+        """Start it on a terminal."""
+        return pexpect.spawn(
+            "bash",
+            [self.script, *arguments],
+            cwd="/",
+            env={**self.environment, **environment},
+            dimensions=(40, 160),
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def system_v_keys() -> set[str]:
+    """Every key in use, as ipcs writes it."""
+    keys = set()
+    for kind in ("shm", "sem"):
+        rows = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
+        keys |= {f"{int(row.split()[0]) & 0xFFFFFFFF:#010x}" for row in rows}
+    return keys
+
+
+def assert_nothing_left(project: Project, output: str) -> None:
+    used = set(re.findall(r"\bkey (0x[0-9a-f]{8})", output))
+    assert not used & system_v_keys()
+    assert not list(project.scratch.iterdir())
+
+
+def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
+    project.pretend_set_up()
+    done = project.run()
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "\x1b" not in done.stdout
+    for shown in (
+        "\nreader   > hello\n",
+        "\nwriter   | shmdt(",
+        "\nreader   > third and last\n",
+        "\nwriter   | sent 1 record, 268435456 bytes in ",
+        "\n 30000 total\n",
+        "none lost, none twice, none torn",
+    ):
+        assert shown in done.stdout
+    sums = re.findall(r"^([0-9a-f]{64})  (sent|received)$", done.stdout, re.MULTILINE)
+    assert sums[0][0] == sums[1][0]
+    before, after = done.stdout.split("== 1.")[0], done.stdout.split("== After")[1]
+    for end in (before, after):
+        assert "ipcs     | nothing with one of our six keys\n" in end
+        assert "ENOENT" in end
+    assert "ipcs     | 0x" in done.stdout
+    assert_nothing_left(project, done.stdout)
+
+
+@pytest.mark.parametrize("at", ["== 1", "reader .*attached it", "second line", "== 4", "writer 2.*attached it"])
+def test_ctrl_c_leaves_nothing(project: Project, at: str) -> None:
+    project.pretend_set_up()
+    demo = project.spawn(NO_COLOR="1")
+    demo.logfile_read = log = open(project.root / "log", "w+")  # noqa: SIM115
+    with log:
+        demo.expect(at)
+        demo.sendintr()
+        demo.expect(pexpect.EOF)
+        demo.close()
+        log.seek(0)
+        output = log.read()
+    assert demo.exitstatus == 130
+    assert "\x1b" not in output
+    assert_nothing_left(project, output)
+
+
+def test_prefixes_are_coloured_on_a_terminal(project: Project) -> None:
+    project.pretend_set_up()
+    demo = project.spawn()
+    demo.expect_exact("\x1b[32mwriter   |\x1b[0m ")
+    demo.expect_exact("\x1b[34mreader   >\x1b[0m ")
+    demo.sendintr()
+    demo.expect(pexpect.EOF)
+
+
+def tools(directory: Path, *without: str) -> str:
+    """A PATH with just what run_demo.sh needs, less what is missing in this test."""
+    directory.mkdir()
+    for tool in (*NEEDED, "ipcs", "python3"):
+        if tool not in without:
+            (directory / tool).symlink_to(shutil.which(tool) or "")
+    return str(directory)
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing", "package"),
+    [
+        ("demo", "python3", "python3"),
+        ("demo", "ipcs", "util-linux"),
+        ("demo", "flock", "util-linux"),
+        ("test", "flock", "util-linux"),
+        ("tmux", "tmux", "tmux"),
+    ],
+)
+def test_a_missing_tool_is_named_with_its_package(
+    project: Project, tmp_path: Path, verb: str, missing: str, package: str
+) -> None:
+    done = project.run(verb, PATH=tools(tmp_path / "tools", missing))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("run_demo.sh: ") and " is missing\n" in done.stderr
+    assert f"sudo apt install {package}\n" in done.stderr
+    assert not (project.root / ".venv").exists()
+
+
+def test_a_python_without_ensurepip_is_named_with_its_package(project: Project, tmp_path: Path) -> None:
+    python = tmp_path / "python-without-ensurepip"
+    python.write_text(f'#!/bin/bash\n[[ $2 != *ensurepip* ]] && exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    done = project.run(PYTHON=str(python))
+    assert done.returncode == 1
+    assert "has no venv or ensurepip\n" in done.stderr and "sudo apt install python3-venv\n" in done.stderr
+    assert not (project.root / ".venv").exists()
+
+
+def test_a_broken_venv_is_made_anew(project: Project) -> None:
+    # pip finds what it is to install on PYTHONPATH, so it works without a network.
+    environment = {
+        "PYTHON": sys.executable,
+        "PYTHONPATH": sysconfig.get_path("purelib"),
+        "PIP_NO_INDEX": "1",
+    }
+    project.pretend_set_up("exit 1")
+    demo = project.spawn(**environment)
+    demo.expect("making .venv with .*installing requirements.txt.*== Before")
+    demo.sendintr()
+    demo.expect(pexpect.EOF)
+    assert subprocess.run([project.python, "-c", "import rich, sysv_ipc"], env=environment).returncode == 0
+    again = project.spawn(**environment)
+    assert again.expect(["making", "installing", "== Before"]) == 2
+    again.sendintr()
+    again.expect(pexpect.EOF)
+
+
+@pytest.mark.parametrize(
+    ("log", "advice"),
+    [
+        ("fatal error: Python.h: No such file or directory", "sudo apt install build-essential python3-dev\n"),
+        ("error: command 'gcc' failed: No such file or directory", "sudo apt install build-essential python3-dev\n"),
+        ("Could not find a version that satisfies the requirement", "is there a network"),
+    ],
+)
+def test_a_failing_pip_says_what_to_do(project: Project, log: str, advice: str) -> None:
+    project.pretend_set_up(f'[[ $* == *--version* ]] && exit 0; [[ $* == *install* ]] && echo "{log}"; exit 1')
+    done = project.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert log in done.stderr and advice in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failing", "code", "last"),
+    [("", 0, "pytest -n 2 -k resume"), ("ruff", 1, "ruff check ."), ("mypy", 1, "mypy"), ("pytest", 5, "pytest")],
+)
+def test_the_test_verb_is_honest(project: Project, tmp_path: Path, failing: str, code: int, last: str) -> None:
+    project.pretend_set_up(f'[[ $1 == -c ]] && exit; shift; echo "$*"; [[ $1 == "{failing}" ]] && exit {code}; exit 0')
+    done = project.run("test", "-k", "resume", PATH=tools(tmp_path / "tools"))
+    assert done.returncode == code
+    assert done.stdout.splitlines()[-1].startswith(last)
+
+
+def test_help_and_nonsense(project: Project) -> None:
+    helped, refused = project.run("help"), project.run("nonsense")
+    assert (helped.returncode, refused.returncode) == (0, 2)
+    assert helped.stdout == refused.stderr
+    for verb in ("test", "tmux", "help"):
+        assert f"./run_demo.sh {verb}" in helped.stdout
+
+
+@pytest.fixture
+def tmux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a tmux server of our own."""
+    if not shutil.which("tmux"):
+        pytest.skip("needs tmux: install the package tmux")
+    place = {"TMUX_TMPDIR": str(tmp_path_factory.mktemp("tmux")), "LC_ALL": "C.UTF-8", "SHELL": "/bin/sh"}
+    yield place
+    environment = {**os.environ, **place}
+    environment.pop("TMUX", None)
+    subprocess.run(["tmux", "kill-server"], env=environment, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["in a terminal", "inside tmux"])
+def test_tmux_shows_both_side_by_side(project: Project, key_path: Path, tmux: dict[str, str], inside: bool) -> None:
+    project.pretend_set_up()
+    project.environment.pop("TMUX", None)
+    project.environment.update(tmux)
+    command = ["tmux", "--key-path", str(key_path)]
+    if inside:
+        shell = pexpect.spawn("tmux", ["-f", "/dev/null"], env=project.environment, dimensions=(40, 160))
+        shell.send(f"'{project.script}' {' '.join(command)}\r")
+    else:
+        shell = project.spawn(*command)
+
+    def ask_tmux(*words: str) -> str:
+        return subprocess.run(["tmux", *words], env=project.environment, capture_output=True, text=True).stdout
+
+    def shows(pane: str, words: str) -> bool:
+        return words in ask_tmux("capture-pane", "-p", "-t", pane)
+
+    def two_panes() -> list[str]:
+        rows = ask_tmux("list-panes", "-a", "-F", "#{pane_left} #{pane_id} #{pane_start_command}").splitlines()
+        ours = sorted((int(row.split()[0]), row.split()[1]) for row in rows if "run_demo.sh" in row)
+        return [pane for _, pane in ours] if len(ours) == 2 else []
+
+    left, right = wait_until(two_panes, "two panes")
+    wait_until(lambda: shows(left, "Ctrl-D ends"), "the writer's prompt")
+    shell.send("good morning\r")  # the writer's side has the keyboard
+    wait_until(lambda: shows(right, "\ngood morning\n"), "the line at the reader")
+    shell.sendcontrol("d")
+    for pane in (left, right):
+        wait_until(lambda pane=pane: shows(pane, "Enter closes this side"), "the end")
+        ask_tmux("send-keys", "-t", pane, "Enter")
+    wait_until(lambda: not two_panes(), "both sides to close")
+    shell.close(force=True)
