@@ -537,33 +537,36 @@ class ReadEnd(End):
         return BadSegment(f"the tail moved from {self._expected[0]} to {self.ring.header.tail} under its reader")
 
     def _settle(self, sink: Sink, number: int, slot: SlotHeader) -> None:
-        """Before our first byte goes out: cut the output to what is committed, or make it empty."""
+        """Before our first byte goes out: cut the output to what of it is committed."""
         if not sink.settled:
-            note = self.ring.header.output_note(number) if sink.identity else None
-            begun = note if note and (note.dev, note.ino) == sink.identity else None
-            at_start = not slot.offset and not slot.taken
-            if not self.resume:
-                if begun and not at_start:
-                    raise TornRecord(
-                        f"the output already holds the first {slot.offset + slot.taken} bytes of record {slot.record}:"
-                        " add --resume to continue it, or name another --output"
-                    )
-                sink.cut(0)
-            elif begun:
-                committed = (begun.size + slot.taken) % 2**64
-                # What a reader put out and did not commit is part of this fragment, so no true note asks for more.
-                if not committed <= sink.size <= committed + slot.length - slot.taken:
-                    raise TornRecord(f"the output has {sink.size} bytes, but {committed} were received into it")
-                sink.cut(committed)
-            elif at_start and not sink.size:
-                sink.cut(0)
-            else:
-                raise TornRecord(
-                    "cannot resume this output: it is not the one that the last reader was writing"
-                    f" (record {slot.record} goes on at byte {slot.offset + slot.taken})"
-                )
+            sink.cut(self._committed(sink, number, slot))
             sink.settled = True
         self._note_output(sink, number, slot.taken)
+
+    def _committed(self, sink: Sink, number: int, slot: SlotHeader) -> int:
+        """How many bytes of the output to keep. Raises TornRecord when keeping or cutting would lose any."""
+        note = self.ring.header.output_note(number) if sink.identity else None
+        begun = note if note and (note.dev, note.ino) == sink.identity else None
+        at_start = not slot.offset and not slot.taken
+        if not self.resume:
+            if begun and not at_start:
+                raise TornRecord(
+                    f"the output already holds the first {slot.offset + slot.taken} bytes of record {slot.record}:"
+                    " add --resume to continue it, or name another --output"
+                )
+            return 0
+        if begun:
+            committed = (begun.size + slot.taken) % 2**64
+            # What a reader put out and did not commit is part of this fragment, so no true note asks for more.
+            if not committed <= sink.size <= committed + slot.length - slot.taken:
+                raise TornRecord(f"the output has {sink.size} bytes, but {committed} were received into it")
+            return committed
+        if at_start and not sink.size:
+            return 0
+        raise TornRecord(
+            "cannot resume this output: it is not the one that the last reader was writing"
+            f" (record {slot.record} goes on at byte {slot.offset + slot.taken})"
+        )
 
     def _note_output(self, sink: Sink, tail: int, taken: int) -> None:
         if sink.identity:
