@@ -397,7 +397,8 @@ class WriteEnd(End):
                 )
             return False
         self.family.writers.leave()
-        if self.family.alone() and (self.ring.header.head or unused) and self._may_remove() and self.remove_if_over():
+        last_out = (self.ring.header.head or unused) and self.over() and self.family.alone()
+        if last_out and self._may_remove() and self.remove_if_over():
             return True
         self.family.full_slots.release()
         return False
