@@ -125,22 +125,32 @@ class Soak:
 
     def _has_arrived(self, writer: Side, reader: Side, output: Path, content: bytes) -> bool:
         """Whether the transfer is over; else every dead program has been started again."""
+        # One look at the reader for all that follows: one that ends behind our back may have received everything.
+        reader_alive = reader.alive
         size = output.stat().st_size if output.exists() else 0
-        if not reader.alive and size == len(content):
+        if not reader_alive and size == len(content):
             return True
         self._accept(writer, 0)
+        if not writer.alive and writer.code != 0:
+            self._start_again(writer)
+        if not reader_alive:
+            self._check_ending(reader, size)
+            self._start_again(reader)
+        return False
+
+    def _check_ending(self, reader: Side, size: int) -> None:
+        """Whether the reader had a reason to end before it had everything."""
         self._accept(reader, 0, 1)
         if reader.code == 1:
             said = reader.said.read_bytes()
             assert b"is unfinished" in said, said
-        if reader.code == 0 and writer.code in (None, -signal.SIGKILL):
+        if reader.code == 0:
             # The writer died before its first commit, so the reader found an empty channel and an end.
             assert size == 0, "the reader ended too early"
-        for side in (writer, reader):
-            if (not side.alive and side.code != 0) or (side is reader and not side.alive):
-                self.count["resumed"] += side.code is not None
-                side.start()
-        return False
+
+    def _start_again(self, side: Side) -> None:
+        self.count["resumed"] += side.code is not None
+        side.start()
 
     def _accept(self, side: Side, *codes: int) -> None:
         assert side.code in (None, -signal.SIGKILL, *codes), (side.command, side.code, side.said.read_bytes())
