@@ -261,6 +261,7 @@ def main() -> int:
             failed = False
         finally:
             end_all()
+            soak.stage.clear()  # after a failure: the inode of our key path will be somebody else's
             count = soak.count
             print(
                 f"seed {options.seed}: {(time.monotonic() - began) / 60:.1f} minutes, {count['transfers']} transfers,"
