@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 import sysv_ipc
 
 from tests.helpers import Pair, keys_of, kill_children, left_behind
+
+# A runner under nohup would hand its deafness to every program that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
