@@ -34,10 +34,9 @@ def _set(family: SysvFamily, options: argparse.Namespace) -> str:
 
 def _remove(family: SysvFamily) -> str:
     family.check_removable()
-    header = Header(family.memory)
-    lost = max(header.head - header.tail, 0)
-    header.state = REMOVED
-    header.release()
+    with Header(family.memory) as header:
+        lost = max(header.head - header.tail, 0)
+        header.state = REMOVED
     family.remove()
     others = family.stat().attached - 1
     when = f"it goes with the last detach, of {cli.plural(others, 'other')}" if others else "it is gone"

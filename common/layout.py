@@ -20,7 +20,6 @@ import sys
 from typing import NamedTuple
 
 PAGE = 4096
-CACHE_LINE = 64
 
 MAGIC = b"SHMPAIR1"
 HALF_MADE = b"SHMPAIR?"  # from the first store of a creation to its last
@@ -45,8 +44,6 @@ NOT_CREATED = -1
 
 # One read or write moves 0x7ffff000 bytes at most (read(2), NOTES), so no fragment is longer, whatever its slot.
 MAX_FRAGMENT = 0x7FFFF000
-# C's u32 holds the count; the limit keeps slot_count * 64 far from overflowing anything.
-MAX_SLOTS = 2**32 - 1
 
 
 class BadSegment(ValueError):
@@ -119,7 +116,7 @@ class OutputNote(NamedTuple):
 class Header:
     """The first page of the segment, one attribute a field; the comment says who writes it.
 
-    `page` is a memoryview of at least one page. release() must come before the segment is detached.
+    `page` is a memoryview of at least one page. release(), which `with` does, must come before the segment is detached.
     """
 
     version = _U32(8)  # the creator
@@ -148,6 +145,12 @@ class Header:
             self._u64 = first.cast("Q")
             self._u32 = first.cast("I")
             self._i32 = first.cast("i")
+
+    def __enter__(self) -> Header:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Give up every view of the segment's memory; the header must not be used afterwards."""
@@ -222,13 +225,10 @@ def read_geometry(memory: memoryview) -> Geometry:
     """
     if len(memory) < PAGE:
         raise BadSegment(f"it has {len(memory)} bytes, fewer than a header")
-    header = Header(memory)
-    try:
+    with Header(memory) as header:
         magic, version, state = header.magic, header.version, header.state
         geometry = Geometry(header.slot_count, header.slot_size)
         declared = header.segment_size
-    finally:
-        header.release()
     if magic != MAGIC:
         raise BadSegment(f"its magic is {magic!r}, not {MAGIC!r}")
     if version != VERSION:

@@ -129,11 +129,8 @@ class SysvFamily:
 
     def open_semaphores(self, permission: int = READ_WRITE) -> None:
         """Open all five by key. Raises CallFailed, ENOENT for one that is gone or is not the one we noted."""
-        header = Header(self.memory)
-        try:
+        with Header(self.memory) as header:
             noted = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
-        finally:
-            header.release()
         opened = []
         for key, semid in zip(self.place.semaphore_keys, noted, strict=True):
             semaphore = sysv.open_semaphore(key, permission)
@@ -152,16 +149,13 @@ class SysvFamily:
 
     def create_semaphores(self, values: tuple[int, ...], mode: int) -> None:
         """Make all five with their first `values`, and note each id in the header at once."""
-        header = Header(self.memory)
-        try:
+        with Header(self.memory) as header:
             made: list[Any] = []
             for index, (key, value) in enumerate(zip(self.place.semaphore_keys, values, strict=True)):
                 made.append(
                     _create_or_adopt(key, mode, value) or self._refuse_foreign(self.place.semaphore_keys[index:])
                 )
                 header.set_semaphore_id(index, made[-1].id)
-        finally:
-            header.release()
         self._use(made)
 
     def _refuse_foreign(self, keys: tuple[int, ...]) -> NoReturn:
@@ -222,13 +216,10 @@ class SysvFamily:
         In a half-made channel the first one that is not noted may have been made just before its creator died.
         """
         creator = self.stat().cuid
-        header = Header(self.memory)
-        try:
+        with Header(self.memory) as header:
             # Version is stored after the ids were set to NOT_CREATED: without it the ids mean nothing yet.
             noted = [header.semaphore_id(i) for i in range(len(SEMAPHORES))] if header.version else []
             half_made = header.magic == HALF_MADE
-        finally:
-            header.release()
         for key, semid in zip(self.place.semaphore_keys, noted, strict=False):
             if semid == NOT_CREATED and not half_made:
                 continue
@@ -281,12 +272,8 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
         asked = wanted.geometry(there)
         if wanted.exclusive:
             sysv.create_segment(place.segment_key, asked.segment_size, mode)
-        stat = family.stat()
-        if wanted.mode is not None and wanted.mode != stat.mode & 0o777:
-            raise ChannelError(
-                f"EINVAL: the channel has mode {stat.mode & 0o777:04o} and belongs to uid {stat.uid}; leave --mode out,"
-                " or change it first with `writer.py --chmod`"
-            )
+        if wanted.mode is not None:
+            _check_mode(family.stat(), wanted.mode)
         if asked != there:
             sysv.open_segment(place.segment_key, asked.segment_size)  # EINVAL when it is too large
             raise ChannelError(
@@ -297,6 +284,14 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
         family.detach()
         raise
     return family
+
+
+def _check_mode(stat: sysv.SegmentStat, mode: int) -> None:
+    if stat.mode & 0o777 != mode:
+        raise ChannelError(
+            f"EINVAL: the channel has mode {stat.mode & 0o777:04o} and belongs to uid {stat.uid}; leave --mode out,"
+            " or change it first with `writer.py --chmod`"
+        )
 
 
 def create_channel(place: Place, geometry: Geometry, mode: int, address: int | None = None) -> SysvFamily:
@@ -321,26 +316,28 @@ def create_channel(place: Place, geometry: Geometry, mode: int, address: int | N
 
 
 def _initialise(family: SysvFamily, geometry: Geometry, mode: int) -> None:
-    header = Header(family.memory)
-    try:
+    with Header(family.memory) as header:
         header.magic = HALF_MADE
         header.key_dev, header.key_ino = family.place.dev, family.place.ino
         for index in range(len(SEMAPHORES)):
             header.set_semaphore_id(index, NOT_CREATED)
         header.version = VERSION
-        family.create_semaphores((0, min(geometry.slot_count, _SEMVMX), 1, 1, 0), mode)
+        family.create_semaphores(_first_values(0, geometry.slot_count), mode)
         header.slot_count, header.slot_size = geometry
         header.segment_size = geometry.segment_size
         header.created_ns = time.time_ns()
         header.creator_pid = os.getpid()
         header.state = OPEN
         header.magic = MAGIC
-    finally:
-        header.release()
 
 
 # The largest value of a semaphore on Linux (semget(2)). Tokens only wake, so fewer than slots is enough.
 _SEMVMX = 32767
+
+
+def _first_values(full: int, slots: int) -> tuple[int, ...]:
+    """What the semaphores of a channel with `full` of its `slots` hold while nobody uses it, as in SEMAPHORES."""
+    return min(full, _SEMVMX), min(slots - full, _SEMVMX), 1, 1, 0
 
 
 def open_channel(place: Place, say: Callable[[str], None], address: int | None = None) -> SysvFamily | None:
@@ -374,11 +371,8 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
 
 def _check_nothing_unread(family: SysvFamily) -> None:
     """A channel is only finished when all is read; raises BadSegment when the header says otherwise."""
-    header = Header(family.memory)
-    try:
+    with Header(family.memory) as header:
         unread = header.head - header.tail if header.state == FINISHED else 0
-    finally:
-        header.release()
     if unread:
         raise BadSegment(f"it is marked as finished, and {unread} fragments are unread")
 
@@ -404,12 +398,9 @@ def prove_ours(family: SysvFamily) -> str:
     stat = family.stat()
     if len(family.memory) < PAGE:
         raise _not_ours(family, stat, f"its {stat.size} bytes are fewer than a header")
-    header = Header(family.memory)
-    try:
+    with Header(family.memory) as header:
         magic, path = header.magic, (header.key_dev, header.key_ino)
         state = header.state
-    finally:
-        header.release()
     ours = path == (family.place.dev, family.place.ino)
     abandoned = stat.attached == 1 and stat.cuid == os.geteuid() and _is_dead(stat.creator_pid)
     # The inode is stored last and is never 0, so it tells whether the path is there at all.
@@ -482,15 +473,10 @@ def _open_or_rebuild_semaphores(family: SysvFamily, say: Callable[[str], None]) 
     except CallFailed as error:
         if error.errno != errno.ENOENT or not family.alone() or family.stat().cuid != os.geteuid():
             raise
-        header = Header(family.memory)
-        try:
-            lag = header.head - header.tail
-            slots = header.slot_count
-        finally:
-            header.release()
+        with Header(family.memory) as header:
+            lag, slots = header.head - header.tail, header.slot_count
         if not 0 <= lag <= slots:
             raise BadSegment(f"head and tail contradict each other: {lag} fragments in {slots} slots") from None
         family.remove_semaphores()
-        values = (min(lag, _SEMVMX), min(slots - lag, _SEMVMX), 1, 1, 0)
-        family.create_semaphores(values, family.stat().mode & 0o777)
+        family.create_semaphores(_first_values(lag, slots), family.stat().mode & 0o777)
         say("one of its semaphores had been removed: made all five anew, nothing is lost")

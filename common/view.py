@@ -74,8 +74,7 @@ def read_status(family: SysvFamily) -> dict[str, Any]:
 
 
 def _read_header(family: SysvFamily) -> dict[str, Any]:
-    header = Header(family.memory)
-    try:
+    with Header(family.memory) as header:
         tail, head = header.tail, header.head
         return {
             "magic": ascii(header.magic)[2:-1],
@@ -92,14 +91,11 @@ def _read_header(family: SysvFamily) -> dict[str, Any]:
             "tail": tail,
             "unread": head - tail,
         }
-    finally:
-        header.release()
 
 
 def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
-    header = Header(family.memory)
-    noted = header.semaphore_id(index)
-    header.release()
+    with Header(family.memory) as header:
+        noted = header.semaphore_id(index)
     try:
         semaphore = sysv.open_semaphore(family.place.semaphore_keys[index])
         value = sysv.semaphore_value(semaphore)
