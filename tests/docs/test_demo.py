@@ -43,6 +43,7 @@ class Project:
         self.python = self.root / ".venv/bin/python"
         self.environment = {**os.environ, "TMPDIR": str(self.scratch), "TERM": "xterm"}
         self.environment.pop("NO_COLOR", None)
+        self.held: list[int] = []
 
     def pretend_set_up(self, python: str = f'exec "{sys.executable}" "$@"') -> None:
         """A .venv whose python is this shell script, with the stamps of a finished set-up."""
@@ -65,12 +66,15 @@ class Project:
             text=True,
             start_new_session=True,
         )
+        assert child.stdout
+        first = os.read(child.stdout.fileno(), 4096).decode()
+        self.hold_key_path(first)
         try:
-            out, err = child.communicate(timeout=2 * PATIENCE)
+            rest, err = child.communicate(timeout=2 * PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGTERM)  # its trap cleans up
-            out, err = child.communicate()
-        return subprocess.CompletedProcess(arguments, child.returncode, out, err)
+            rest, err = child.communicate()
+        return subprocess.CompletedProcess(arguments, child.returncode, first + rest, err)
 
     def spawn(self, *arguments: str, **environment: str) -> pexpect.spawn:
         """Start it on a terminal."""
@@ -84,10 +88,22 @@ class Project:
             timeout=PATIENCE,
         )
 
+    def hold_key_path(self, output: str) -> None:
+        """Keep the inode of the demonstration's key path until release(): whoever got it next would have its keys."""
+        for path in re.findall(r"--key-path (\S+) as well", output):
+            self.held.append(os.open(path, os.O_RDONLY))
+
+    def release(self) -> None:
+        """Give its key paths up."""
+        for descriptor in self.held:
+            os.close(descriptor)
+
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path)
+    yield made
+    made.release()
 
 
 def system_v_keys() -> set[str]:
@@ -101,6 +117,7 @@ def system_v_keys() -> set[str]:
 
 def assert_nothing_left(project: Project, output: str) -> None:
     used = set(re.findall(r"\bkey (0x[0-9a-f]{8})", output))
+    assert project.held
     assert not used & system_v_keys()
     assert not list(project.scratch.iterdir())
 
@@ -135,6 +152,8 @@ def test_ctrl_c_leaves_nothing(project: Project, at: str) -> None:
     demo = project.spawn(NO_COLOR="1")
     demo.logfile_read = log = open(project.root / "log", "w+")  # noqa: SIM115
     with log:
+        demo.expect("--key-path .* as well")
+        project.hold_key_path(demo.after)
         demo.expect(at)
         demo.sendintr()
         demo.expect(pexpect.EOF)
