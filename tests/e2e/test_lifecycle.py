@@ -50,9 +50,12 @@ class TestSimultaneousStart:
         assert left_behind(keys_of(pair.key_path)) == []
 
     def test_50_pairs_on_one_channel(self, pair: Pair) -> None:
-        """Each reader takes one message. The channel may be over, and made anew, any number of times."""
+        """Each reader takes one message. The channel may be over, and made anew, any number of times.
+
+        --follow: a reader that finds the channel over before it had a message waits for the next one.
+        """
         writers = [hold(pair, "writer", f"hello {n}") for n in range(50)]
-        readers = [hold(pair, "reader", "--count", 1) for n in range(50)]
+        readers = [hold(pair, "reader", "--follow", "--count", 1) for n in range(50)]
         start = [child for both in zip(writers, readers, strict=True) for child in both]
         done = dict(zip(start, start_together(start), strict=True))
         assert [one for one in done.values() if one.code] == []
