@@ -17,7 +17,7 @@ from common import sysv
 from common.channel import End, Patience, Reason
 from common.doorway import FlockDoorway
 from common.ipc import CallFailed, ChannelError, TimedOut
-from common.layout import PAGE, BadSegment, Geometry
+from common.layout import MOST_SLOTS, PAGE, BadSegment, Geometry
 from common.sysv_family import CHANNELS, DEFAULT_GEOMETRY, Place, SysvFamily, Wanted
 
 TIMED_OUT = 124
@@ -103,9 +103,12 @@ def size_option(text: str) -> int:
     return int(digits) * factors[unit]
 
 
-def count_or_zero(text: str) -> int:
-    """A whole number; 0 slots make a segment of size 0, which the kernel refuses with EINVAL."""
-    return 0 if text == "0" else count_option(text)
+def slots_option(text: str) -> int:
+    """A number of slots; 0 makes a segment of size 0, which the kernel refuses with EINVAL."""
+    slots = 0 if text == "0" else count_option(text)
+    if slots > MOST_SLOTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than the header can count to, {MOST_SLOTS}")
+    return slots
 
 
 def slot_size_option(text: str) -> int:
@@ -267,7 +270,7 @@ def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -
     status = os.stat(options.key_path)
     if (status.st_dev, status.st_ino) != doorway.identity():
         raise ChannelError(f"{options.key_path} was replaced just now; start again")
-    talk.step(f'key {place.segment_key & 0xFFFFFFFF:#010x} = ftok("{place.path}", {8 * place.channel + 1})')
+    talk.step(f'key {sysv.key_text(place.segment_key)} = ftok("{place.path}", {8 * place.channel + 1})')
     return place
 
 
@@ -372,9 +375,7 @@ def writer_options() -> argparse.Namespace:
     made = parser.add_argument_group("how the channel is made")
     made.add_argument("--exclusive", action="store_true", help="IPC_EXCL: fail if it exists")
     made.add_argument("--mode", type=mode_option, help="its permissions (0660)")
-    made.add_argument(
-        "--slots", metavar="N", type=count_or_zero, help=f"how many slots ({DEFAULT_GEOMETRY.slot_count})"
-    )
+    made.add_argument("--slots", metavar="N", type=slots_option, help=f"how many slots ({DEFAULT_GEOMETRY.slot_count})")
     made.add_argument(
         "--slot-size",
         metavar="SIZE",

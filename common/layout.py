@@ -42,6 +42,8 @@ UNKNOWN = 2**64 - 1  # a record's total while its end is not known
 SEMAPHORES = ("full_slots", "empty_slots", "writer_turn", "reader_turn", "writers")
 NOT_CREATED = -1
 
+MOST_SLOTS = 2**32 - 1  # slot_count is a u32
+
 # One read or write moves 0x7ffff000 bytes at most (read(2), NOTES), so no fragment is longer, whatever its slot.
 MAX_FRAGMENT = 0x7FFFF000
 

@@ -158,6 +158,11 @@ def make_key(path: str, project_id: int) -> int:
     return _done("ftok", (path, project_id), key)
 
 
+def key_text(key: int) -> str:
+    """The key as ipcs shows it; ftok's is signed."""
+    return f"{key & 0xFFFFFFFF:#010x}"
+
+
 def _shmget(key: int, size: int, flags: int) -> int:
     size = min(size, SIZE_MAX)  # ctypes would wrap what no size_t holds; SHMMAX is always less
     shmid: int = _libc.shmget(key, size, flags)

@@ -167,7 +167,7 @@ class SysvFamily:
             except CallFailed:
                 pass  # not there
         raise NotOurs(
-            f"semaphore {foreign[0]} has our key {keys[0] & 0xFFFFFFFF:#010x} and is not provably ours. It was left"
+            f"semaphore {foreign[0]} has our key {sysv.key_text(keys[0])} and is not provably ours. It was left"
             f" untouched; choose another --channel, or if nobody needs it: ipcrm -s {' -s '.join(foreign)}"
         )
 
@@ -406,7 +406,7 @@ def prove_ours(family: SysvFamily) -> str:
     # The inode is stored last and is never 0, so it tells whether the path is there at all.
     if magic in (MAGIC, HALF_MADE) and path[1] and not ours:
         raise ChannelError(
-            f"key {family.place.segment_key & 0xFFFFFFFF:#010x} already belongs to another path"
+            f"key {sysv.key_text(family.place.segment_key)} already belongs to another path"
             f" (segment {family.shmid}); choose another --channel"
         )
     if magic == HALF_MADE and (ours or abandoned):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.ipc import CallFailed
+from common.sysv import Call, key_text
 
 _GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"))
 _SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))
@@ -95,15 +96,15 @@ def format_file_error(error: OSError) -> str:
     return f"{where}{errno_name(error.errno)} ({error.strerror})" + (f": {meaning}" if meaning else "")
 
 
-def printer(write: Callable[[str], None]) -> Callable[[Any], None]:
+def printer(write: Callable[[str], None]) -> Callable[[Call], None]:
     """An observer for sysv.observer: one line a call, in strace's form."""
 
-    def show(call: Any) -> None:
+    def show(call: Call) -> None:
         result = str(call.result)
         if call.name == "shmat" and not call.errno:
             result = hex(call.result)
         elif call.name == "ftok":
-            result = _key(call.result) if not call.errno else "-1"
+            result = key_text(call.result) if not call.errno else "-1"
         if call.errno:
             result = f"-1 {errno_name(call.errno)} ({os.strerror(call.errno)})"
         write(f"{format_call(call.name, call.arguments)} = {result}")
@@ -124,16 +125,12 @@ def _flags(value: int, names: tuple[tuple[int, str], ...], octal_rest: bool = Fa
     return "|".join(parts)
 
 
-def _key(key: int) -> str:
-    return f"{key & 0xFFFFFFFF:#010x}"
-
-
 def _ftok(path: str, project_id: int) -> list[str]:
     return [f'"{path}"', str(project_id)]
 
 
 def _get(key: int, size: int, flags: int) -> list[str]:
-    return [_key(key), str(size), _flags(flags, _GET_FLAGS, octal_rest=True)]
+    return [key_text(key), str(size), _flags(flags, _GET_FLAGS, octal_rest=True)]
 
 
 def _shmat(shmid: int, address: int | None, flags: int) -> list[str]:

@@ -48,7 +48,7 @@ def read_status(family: SysvFamily) -> dict[str, Any]:
     except BadSegment as error:
         damage = str(error)
     return {
-        "key": f"{place.segment_key & 0xFFFFFFFF:#010x}",
+        "key": sysv.key_text(place.segment_key),
         "key_path": os.path.abspath(place.path),
         "channel": place.channel,
         "segment": {
