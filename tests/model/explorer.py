@@ -2,7 +2,7 @@
 
 A state is the kernel, the local state of each process, and the crashes still to come. `explore` visits every state
 that a configuration can reach, breadth first, so the schedule it reports is a shortest one; states reached twice are
-visited once. `walk` follows a single schedule.
+visited once, and so are states that differ only in which of two readers is which. `walk` follows a single schedule.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import chain, count, pairwise
+from itertools import chain, count
 from random import Random
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from tests.model.monitor import Plan, Seen, Violation
 from tests.model.processes import Behaviour, Program, load_channel
-from tests.model.world import NOWHERE, Kernel, Operation, boot, kill, operate
+from tests.model.world import NOWHERE, Kernel, Operation, boot, kill, operate, rename, role
 
 NEVER, AFTER_A_CRASH, ALWAYS = "never", "after a crash", "always"
 
@@ -40,6 +40,9 @@ class Setting(NamedTuple):
         extras = [f"{name}={value}" for name, value in self._asdict().items() if usual.get(name, value) != value]
         return " ".join([f"{len(self.writers)}x{self.readers}", f"[{sent}]", *extras])
 
+
+# How many bits of a packed state one process's local state has, and the crashes.
+_LOCAL_BITS, _CRASH_BITS = 24, 4
 
 # One plan for all models of a setting: their kernels can be compared.
 _plan = cache(Plan)
@@ -68,13 +71,55 @@ class Model:
         self.plan = _plan(setting.writers, setting.slots)
         self.behaviour = Behaviour(channel or load_channel(), self.plan, merge=merge)
         self._same: dict[Any, Any] = {}
+        self._kernels: list[Kernel] = []
+        self._kernel_numbers: dict[Kernel, int] = {}
 
     def start(self) -> State:
         setting = self.setting
         writers = [Program(i, True) for i in range(len(setting.writers))]
-        readers = [Program(len(writers) + i, False, at_most=setting.at_most) for i in range(setting.readers)]
+        # All readers have the number of the first: nothing that they do depends on it, so they can be exchanged.
+        readers = [Program(len(writers), False, at_most=setting.at_most)] * setting.readers
         locals_ = tuple(self.behaviour.start(program) for program in (*writers, *readers))
         return State(boot(len(locals_), Seen.nothing(self.plan)), locals_, setting.crashes)
+
+    def pack(self, state: State) -> int:
+        """The state as a number, the same for all states that differ only in which reader is which."""
+        kernel, locals_, crashes = self._in_order(state)
+        number = self._kernel_numbers.get(kernel, -1)
+        if number < 0:
+            number = len(self._kernels)
+            self._kernels.append(self._share(kernel))
+            self._kernel_numbers[self._kernels[-1]] = number
+        for local in locals_:
+            number = number << _LOCAL_BITS | local
+        return number << _CRASH_BITS | crashes
+
+    def _share(self, kernel: Kernel) -> Kernel:
+        """An equal kernel with the parts of earlier ones, which saves most of the memory."""
+        same = self._same.setdefault
+        segments = tuple(same(segment, segment) for segment in kernel.segments)
+        seen, attached = same(kernel.seen, kernel.seen), same(kernel.attached, kernel.attached)
+        return Kernel(kernel.doorway, kernel.current, segments, attached, seen)
+
+    def unpack(self, number: int) -> State:
+        """The state that was packed."""
+        number, crashes = divmod(number, 1 << _CRASH_BITS)
+        locals_: list[int] = []
+        for _ in range(len(self.setting.writers) + self.setting.readers):
+            number, local = divmod(number, 1 << _LOCAL_BITS)
+            locals_.insert(0, local)
+        return State(self._kernels[number], tuple(locals_), crashes)
+
+    def _in_order(self, state: State) -> State:
+        """The same state with its readers in a certain order."""
+        kernel, locals_, crashes = state
+        first = len(self.setting.writers)
+        readers = range(first, len(locals_))
+        order = sorted(readers, key=lambda reader: (locals_[reader], role(kernel, reader)))
+        if order == list(readers):
+            return state
+        names = tuple(range(first)) + tuple(order.index(reader) + first for reader in readers)
+        return State(rename(kernel, names), (*locals_[:first], *(locals_[reader] for reader in order)), crashes)
 
     def moves(self, state: State) -> Iterator[Move]:
         """Everything that can come next. Raises Violation."""
@@ -118,7 +163,7 @@ class Model:
                 answer, kernel = operate(kernel, process, operation)  # type: ignore[misc]
                 following = self.behaviour.step(following, answer)
                 operation = self.behaviour.states[following].operation
-        return self._state(kernel, process, following, state.locals, state.crashes)
+        return State(kernel, _changed(state.locals, process, following), state.crashes)
 
     def _crash(self, state: State, process: int) -> State:
         """The process dies and a fresh one takes its place, which has yet to do its first operation."""
@@ -130,15 +175,7 @@ class Model:
             program = program._replace(first=local.record, resume=True, whole=whole)
         elif program.writes:
             program = program._replace(first=self.plan.record_at(process, kernel.seen.sent[process]))
-        return self._state(kernel, process, self.behaviour.start(program), state.locals, state.crashes - 1)
-
-    def _state(self, kernel: Kernel, process: int, local: int, others: tuple[int, ...], crashes: int) -> State:
-        """A state whose parts are shared with the states before it, which saves most of the memory."""
-        same = self._same.setdefault
-        segments = tuple(same(segment, segment) for segment in kernel.segments)
-        seen, attached = same(kernel.seen, kernel.seen), same(kernel.attached, kernel.attached)
-        kernel = Kernel(kernel.doorway, kernel.current, segments, attached, seen)
-        return State(same(kernel, kernel), (*others[:process], local, *others[process + 1 :]), crashes)
+        return State(kernel, _changed(state.locals, process, self.behaviour.start(program)), state.crashes - 1)
 
     def _check_the_end(self, state: State) -> None:
         """Nobody can go on: everything must be done, and nothing left behind."""
@@ -183,14 +220,15 @@ def explore(setting: Setting, channel: ModuleType | None = None, limit: int = 0)
 
 
 def _explore(model: Model, limit: int) -> Findings:
-    queue = [model.start()]
+    queue = [model.pack(model.start())]
     known = {queue[0]: 0}
     came_from = array("I", [0])
     graph = Graph()
-    for number, state in enumerate(queue):
+    for number, packed in enumerate(queue):
+        state = model.unpack(packed)
         try:
             for move in model.moves(state):
-                following = model.apply(state, move)
+                following = model.pack(model.apply(state, move))
                 index = known.setdefault(following, len(queue))
                 if index == len(queue):
                     queue.append(following)
@@ -253,17 +291,21 @@ class Graph:
         return total if passed == len(arrivals) else None
 
 
-def _schedule(model: Model, queue: list[State], came_from: array[int], last: int) -> tuple[str, ...]:
+def _schedule(model: Model, queue: list[int], came_from: array[int], last: int) -> tuple[str, ...]:
     """The moves that lead from the start to state `last`, one line each."""
     path = [last]
     while path[-1]:
         path.append(came_from[path[-1]])
-    path.reverse()
-    lines = []
-    for before, after in pairwise(path):
-        move = next(move for move in model.moves(queue[before]) if model.apply(queue[before], move) == queue[after])
-        lines.append(model.describe(queue[before], move))
+    state, lines = model.start(), []
+    for number in path[-2::-1]:
+        move = next(move for move in model.moves(state) if model.pack(model.apply(state, move)) == queue[number])
+        lines.append(model.describe(state, move))
+        state = model.apply(state, move)
     return tuple(lines)
+
+
+def _changed(locals_: tuple[int, ...], process: int, local: int) -> tuple[int, ...]:
+    return (*locals_[:process], local, *locals_[process + 1 :])
 
 
 def walk(model: Model, choose: Callable[[list[Move]], int], longest: int = 20_000) -> int:
@@ -297,12 +339,12 @@ def as_told(numbers: list[int]) -> Callable[[list[Move]], int]:
     return lambda moves: next(told) % len(moves)
 
 
-def reachable(model: Model) -> set[Kernel]:
-    """Every kernel that the model can reach."""
+def reachable(model: Model) -> set[State]:
+    """Every state that the model can reach, whichever reader is which."""
     known = [model.start()]
     seen = set(known)
     for state in known:
         new = {model.apply(state, move) for move in model.moves(state)} - seen
         seen |= new
         known += new
-    return {state.kernel for state in known}
+    return seen

@@ -99,21 +99,21 @@ class Seen(NamedTuple):
         zeros = (0,) * len(plan.pieces)
         return cls(plan, zeros, zeros)
 
-    def noted(self, event: str, *about: int) -> Seen:
+    def noted(self, process: int, event: str, *about: int) -> Seen:
         """A store that commits something was made; `event`: "sent", "aborted", "consumed", "torn", "finished"."""
-        seen: Seen = getattr(self, f"_{event}")(*about)
+        seen: Seen = getattr(self, f"_{event}")(process, *about)
         return seen
 
     def _sent(self, writer: int, stop: int) -> Seen:
         return self._replace(sent=_changed(self.sent, writer, stop))
 
-    def _aborted(self) -> Seen:
+    def _aborted(self, _: int) -> Seen:
         sent = tuple(self._whole(writer, count) for writer, count in enumerate(self.sent))
         if sent == self.sent:
             raise Violation("no tear", "a whole record was given up")
         return self._replace(sent=sent)
 
-    def _consumed(self) -> Seen:
+    def _consumed(self, _: int) -> Seen:
         return self._replace(last=None)
 
     def _torn(self, reader: int) -> Seen:
@@ -124,7 +124,7 @@ class Seen(NamedTuple):
         writer = self.open[0]
         return seen._replace(out=_changed(self.out, writer, self._whole(writer, self.out[writer])), open=None)
 
-    def _finished(self) -> Seen:
+    def _finished(self, _: int) -> Seen:
         if any(self._whole(writer, count) != count for writer, count in enumerate(self.sent)):
             raise Violation("torn is no success", "the channel was finished with an unfinished record in it")
         if self.out != self.sent:
@@ -181,6 +181,22 @@ class Seen(NamedTuple):
         if self.last and self.last[0] == process:
             return seen._replace(last=None, repeatable=self.last[1:])
         return seen
+
+    def renamed(self, names: tuple[int, ...]) -> Seen:
+        """The same with reader n called names[n]."""
+        return self._replace(
+            open=self.open and (self.open[0], names[self.open[1]]),
+            last=self.last and (names[self.last[0]], *self.last[1:]),
+            owing=sum(1 << names[reader] for reader in range(len(names)) if self.owing >> reader & 1),
+        )
+
+    def role(self, reader: int) -> tuple[bool, bool, bool]:
+        """What this reader is to the observer."""
+        return (
+            self.open is not None and self.open[1] == reader,
+            self.last is not None and self.last[0] == reader,
+            bool(self.owing >> reader & 1),
+        )
 
     def complete(self) -> None:
         """All processes ended. Raises Violation unless everything came out."""

@@ -127,8 +127,7 @@ class SharedView:
         start, stop, _ = part.indices(self._size)
         process, data = getcurrent(), bytes(data)
         assert len(data) == stop - start, "a store beyond the view"
-        writer, _, end = process.plan.find(data)
-        process.event = ("sent", writer, end)
+        process.event = ("sent", process.plan.find(data)[2])
         half = len(data) // 2
         ask("store", self._at + start, data[:half], None)
         ask("store", self._at + start + half, data[half:], None)
@@ -159,7 +158,7 @@ class SimulatedRing(Ring):
         self._memory[at : at + SLOT.size] = ask("load", compact(at), SLOT.size)
         slot = super().read_slot(number)
         process = self.header.process
-        process.consumes = ("torn", process.index) if slot.flags & ABORTED else ("consumed",)
+        process.consumes = ("torn",) if slot.flags & ABORTED else ("consumed",)
         return slot
 
     def write_slot(self, number: int, slot: SlotHeader) -> None:

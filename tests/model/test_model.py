@@ -18,6 +18,7 @@ from tests.model.explorer import (
     Graph,
     Model,
     Setting,
+    State,
     as_told,
     at_random,
     explore,
@@ -100,11 +101,31 @@ def test_local_states_that_are_taken_for_one_behave_as_one() -> None:
     setting = Setting(((1,),), 1, slots=1)
     merged, unmerged = Model(setting), Model(setting, merge=False)
     try:
-        assert reachable(merged) == reachable(unmerged)
+        assert {state.kernel for state in reachable(merged)} == {state.kernel for state in reachable(unmerged)}
         assert len(merged.behaviour.states) < len(unmerged.behaviour.states)
     finally:
         merged.behaviour.close()
         unmerged.behaviour.close()
+
+
+def test_two_readers_can_be_exchanged() -> None:
+    """A packed state stands for two; whichever of them goes on, it comes to the same packed states."""
+    setting = Setting(((1,),), 2, loads=False)
+    model = Model(setting)
+
+    def after(state: State) -> list[int]:
+        return sorted(model.pack(model.apply(state, move)) for move in model.moves(state))
+
+    try:
+        states = reachable(model)
+        packed = {model.pack(state) for state in states}
+        assert len(packed) == explore(setting).states < len(states)
+        for state in states:
+            other = model.unpack(model.pack(state))
+            assert model.pack(other) == model.pack(state)
+            assert after(other) == after(state)
+    finally:
+        model.behaviour.close()
 
 
 def test_every_field_that_processes_share_is_simulated() -> None:
@@ -164,6 +185,6 @@ def test_the_monitor_accepts_the_fragment_that_a_dead_reader_had_put_out_once() 
 
 
 def test_the_monitor_allows_no_repeat_of_what_was_committed() -> None:
-    seen = SEEN.put_out(2, b"A00.").noted("consumed").died(2)
+    seen = SEEN.put_out(2, b"A00.").noted(2, "consumed").died(2)
     with pytest.raises(Violation, match="no repeat"):
         seen.put_out(3, b"A00.")

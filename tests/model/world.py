@@ -126,6 +126,24 @@ def kill(kernel: Kernel, process: int) -> Kernel:
     return _detach(_with(kernel, process, segment), process)[1]
 
 
+def rename(kernel: Kernel, names: tuple[int, ...]) -> Kernel:
+    """The same kernel with reader n called names[n]; writers keep their names."""
+    attached = list(kernel.attached)
+    for reader, name in enumerate(names):
+        attached[name] = kernel.attached[reader]
+    names = (*names, NOBODY)  # which is -1
+    segments = tuple(
+        segment and segment._replace(reader_turn=names[segment.reader_turn]) for segment in kernel.segments
+    )
+    return Kernel(names[kernel.doorway], kernel.current, segments, tuple(attached), kernel.seen.renamed(names[:-1]))
+
+
+def role(kernel: Kernel, reader: int) -> tuple[int, ...]:
+    """What this reader is to the kernel."""
+    turns = (segment is not None and segment.reader_turn == reader for segment in kernel.segments)
+    return kernel.attached[reader], kernel.doorway == reader, *turns, *kernel.seen.role(reader)
+
+
 def _segment(kernel: Kernel, process: int) -> Segment:
     segment = kernel.segments[kernel.attached[process]]
     assert segment, "a process uses a segment that it has not attached"
@@ -159,7 +177,7 @@ def _store(kernel: Kernel, process: int, at: int, data: bytes, event: tuple[Any,
     changed = memory[:at] + data + memory[at + len(data) :]
     kernel = _with(kernel, process, segment._replace(memory=changed))
     if event and changed != memory:
-        kernel = kernel._replace(seen=kernel.seen.noted(*event))
+        kernel = kernel._replace(seen=kernel.seen.noted(process, *event))
     return None, kernel
 
 
