@@ -10,7 +10,6 @@ The flow is the lab's: open, attach, read, detach, remove. Either side may start
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -18,8 +17,6 @@ import time
 from common import cli, streams
 from common.channel import Patience, ReadEnd, Reason
 from common.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
-from common.ipc import CallFailed, ChannelError
-from common.layout import BadSegment
 from common.sysv_family import Place, open_channel
 
 
@@ -31,14 +28,14 @@ def main(talk: cli.Talk) -> int:
         from common.view import show_status
 
         return show_status(options, talk)
-    sink = streams.open_output(options.output) if options.output else streams.StreamSink(1)
+    sink = streams.open_output(options.output) if options.output is not None else streams.StreamSink(1)
     doorway = cli.find_doorway(options, talk)
     place = cli.find_place(options, doorway, talk)
-    torn = 0
+    wanted, torn = options.count, 0
     while True:
         end = attach(place, doorway, options, talk)
         try:
-            over = read(end, sink, options, talk)
+            over = read(end, sink, wanted, options, talk)
         except BaseException:
             detach(end, talk, failed=True)
             raise
@@ -47,10 +44,10 @@ def main(talk: cli.Talk) -> int:
         if not (over and options.follow):
             return 1 if torn else 0
         # Another reader was at the end first and removed the channel: --follow waits for the next one.
-        options.count = options.count and options.count - end.records
+        wanted = None if wanted is None else wanted - end.records
 
 
-def attach(place: Place, doorway: FlockDoorway, options: argparse.Namespace, talk: cli.Talk) -> ReadEnd:
+def attach(place: Place, doorway: FlockDoorway, options: cli.Options, talk: cli.Talk) -> ReadEnd:
     """Join the channel as a reader, shmget and shmat; while there is none, look again."""
     patience = Patience(options.timeout, talk.wait)
     began, pause = time.monotonic(), FIRST_PAUSE
@@ -63,20 +60,24 @@ def attach(place: Place, doorway: FlockDoorway, options: argparse.Namespace, tal
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
     end = ReadEnd(family, doorway, patience, keep=options.keep, follow=options.follow, resume=options.resume)
-    talk.attached(family, end.ring.geometry)
+    try:
+        talk.attached(family, end.ring.geometry)
+    except BaseException:
+        detach(end, talk, failed=True)
+        raise
     return end
 
 
-def read(end: ReadEnd, sink: streams.StreamSink, options: argparse.Namespace, talk: cli.Talk) -> bool:
-    """Take records out of the segment; True when the channel is over, False when there were enough."""
+def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: cli.Options, talk: cli.Talk) -> bool:
+    """Take records out of the segment; True when the channel is over, False when there were as many as `wanted`."""
     over = False
     end.on_continued = lambda slot: talk.step(
         f"going on at byte {slot.offset + slot.taken} of record {slot.record}, where another reader stopped"
     )
     with cli.Tally(end, options, bar=bool(options.output) or not os.isatty(1)) as tally:
         try:
-            while not over and (options.count is None or end.records < options.count):
-                receipt = end.receive(sink, options.count and options.count - end.records)
+            while not over and (wanted is None or end.records < wanted):
+                receipt = end.receive(sink, None if wanted is None else wanted - end.records)
                 over = receipt is None
                 if receipt and receipt.aborted:
                     talk.error(
@@ -91,17 +92,7 @@ def read(end: ReadEnd, sink: streams.StreamSink, options: argparse.Namespace, ta
 
 def detach(end: ReadEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     """Leave the channel, shmdt; when nothing is left in it and nobody writes, shmctl(IPC_RMID) it before."""
-    over = False
-    try:
-        with end.doorway:
-            try:
-                over = end.leave()
-            finally:
-                unread = end.unread()
-                end.detach()
-    except (ChannelError, BadSegment, CallFailed):
-        if not failed:  # else the first error is the one to say
-            raise
+    over, unread = cli.leave(end, end.leave, failed=failed)
     if failed:
         return
     if end.removed:

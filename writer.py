@@ -10,15 +10,13 @@ The flow is the lab's: create (or open), attach, write, detach. The reader that 
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import sys
 
 from common import cli, streams
 from common.channel import Patience, WriteEnd
-from common.ipc import CallFailed, ChannelError
-from common.layout import UNKNOWN, BadSegment
+from common.layout import UNKNOWN
 from common.sysv_family import join_channel
 
 
@@ -41,16 +39,16 @@ def main(talk: cli.Talk) -> int:
     return 0
 
 
-def open_input(options: argparse.Namespace) -> int:
+def open_input(options: cli.Options) -> int:
     """The descriptor to read; opened before there is a segment, so that a bad path leaves nothing behind."""
-    if not options.file:
+    if options.file is None:
         return 0
     if os.path.isdir(options.file):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), options.file)
     return os.open(options.file, os.O_RDONLY)
 
 
-def attach(options: argparse.Namespace, talk: cli.Talk) -> WriteEnd:
+def attach(options: cli.Options, talk: cli.Talk) -> WriteEnd:
     """Join the channel as a writer: shmget and shmat, and create it where there is none."""
     doorway = cli.find_doorway(options, talk)
     place = cli.find_place(options, doorway, talk)
@@ -68,16 +66,16 @@ def attach(options: argparse.Namespace, talk: cli.Talk) -> WriteEnd:
         raise
 
 
-def write(end: WriteEnd, source: int, options: argparse.Namespace, talk: cli.Talk) -> None:
+def write(end: WriteEnd, source: int, options: cli.Options, talk: cli.Talk) -> None:
     """Put the message, the lines or the file into the segment."""
-    name = options.file or "standard input"
-    typed = not options.message and not options.file and os.isatty(source)
+    name = "standard input" if options.file is None else options.file
+    typed = not options.message and options.file is None and os.isatty(source)
     if options.message:
         text = os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b"")
         record: streams.MessageSource | streams.FileSource = streams.MessageSource(text)
     else:
         record = streams.FileSource(source, name)
-    total = None if record.total == UNKNOWN else record.total
+    total = None if record.total == UNKNOWN or options.resume else record.total
     with cli.Tally(end, options, bar=not typed, total=total) as tally:
         if typed:
             talk.step("type: one record a line, Ctrl-D ends")
@@ -95,16 +93,7 @@ def write(end: WriteEnd, source: int, options: argparse.Namespace, talk: cli.Tal
 
 def detach(end: WriteEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     """Leave the channel: shmdt. What was sent waits in the segment for a reader."""
-    try:
-        with end.doorway:
-            try:
-                removed = end.leave(unused=failed)
-            finally:
-                unread = end.unread()
-                end.detach()
-    except (ChannelError, BadSegment, CallFailed):
-        if not failed:  # else the first error is the one to say
-            raise
+    removed, unread = cli.leave(end, lambda: end.leave(unused=failed), failed=failed)
     if not failed:
         talk.step("removed the channel: nothing is left" if removed else f"detached; {cli.waiting(unread)}")
 

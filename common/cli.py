@@ -15,18 +15,24 @@ from typing import Any
 
 from common import sysv
 from common.channel import End, Patience, Reason
-from common.doorway import FlockDoorway
+from common.doorway import ENDING, FlockDoorway
 from common.ipc import CallFailed, ChannelError, TimedOut
 from common.layout import MOST_SLOTS, PAGE, BadSegment, Geometry
 from common.sysv_family import CHANNELS, DEFAULT_GEOMETRY, Place, SysvFamily, Wanted
 
 TIMED_OUT = 124
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MOST_ID = 2**32 - 2  # of users and groups: the last number of uid_t means "none" (chown(2))
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # A wait shorter than this is nothing to talk about, in seconds.
 WORTH_SAYING = 1.0
 REFRESH = 0.2  # of the progress bar, in seconds
+
+_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
+
+
+# The programs name it without importing argparse: until common/ is imported, Ctrl-C would be a traceback.
+Options = argparse.Namespace
 
 
 class Interrupted(BaseException):
@@ -50,7 +56,7 @@ class Talk:
         if options.trace:
             from common.trace import printer
 
-            sysv.observer = printer(lambda line: self.write(f"{line}\n"))
+            sysv.observer = printer(self.write_line)
 
     def attached(self, family: SysvFamily, geometry: Geometry) -> None:
         """How the segment came about and where it is now."""
@@ -68,7 +74,7 @@ class Talk:
 
     def error(self, text: str) -> None:
         """One line that is always said."""
-        self.write(f"{self.program}: {text}\n")
+        self.write_line(f"{self.program}: {text}")
 
     def prompt(self, text: str = "> ") -> None:
         """Ask for the next line."""
@@ -77,6 +83,10 @@ class Talk:
 
     def nothing(self) -> None:
         """The prompt when nobody types."""
+
+    def write_line(self, text: str) -> None:
+        """One line, whatever is in the names that it mentions."""
+        self.write(text.translate(_CONTROL) + "\n")
 
     def write(self, text: str) -> None:
         """Raw text to standard error, in one write so that lines of several processes do not mix."""
@@ -95,7 +105,7 @@ class Talk:
 
 
 def size_option(text: str) -> int:
-    """A size in bytes: 4096, 64K, 2M or 1G. Raises ArgumentTypeError."""
+    """A size in bytes: 4096, 64K, 2M, 1G or 1T. Raises ArgumentTypeError."""
     digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     factors = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
     if not digits.isascii() or not digits.isdigit() or unit not in factors:
@@ -103,24 +113,24 @@ def size_option(text: str) -> int:
     return int(digits) * factors[unit]
 
 
-def slots_option(text: str) -> int:
-    """A number of slots; 0 makes a segment of size 0, which the kernel refuses with EINVAL."""
-    slots = 0 if text == "0" else count_option(text)
-    if slots > MOST_SLOTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than the header can count to, {MOST_SLOTS}")
-    return slots
-
-
 def slot_size_option(text: str) -> int:
     """A slot size in bytes, rounded up to whole pages."""
     return -(-size_option(text) // PAGE) * PAGE
 
 
-def count_option(text: str) -> int:
-    """A whole number, 1 or more."""
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+def count_option(text: str, least: int = 1) -> int:
+    """A whole number, `least` or more."""
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
     return int(text)
+
+
+def slots_option(text: str) -> int:
+    """A number of slots; 0 makes a segment of size 0, which the kernel refuses with EINVAL."""
+    slots = count_option(text, 0)
+    if slots > MOST_SLOTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than the header can count to, {MOST_SLOTS}")
+    return slots
 
 
 def mode_option(text: str) -> int:
@@ -169,6 +179,8 @@ def owner_option(text: str) -> tuple[int | None, int | None]:
         raise argparse.ArgumentTypeError(str(error.args[0])) from None
     if uid is None and gid is None:
         raise argparse.ArgumentTypeError(f"{text!r} names neither a user nor a group")
+    if max(uid or 0, gid or 0) > MOST_ID:
+        raise argparse.ArgumentTypeError(f"{text!r} is beyond the largest user or group number, {MOST_ID}")
     return uid, gid
 
 
@@ -206,7 +218,7 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
     """Run a program's main with its signals, its errors and its exit code."""
     _open_standard_descriptors()
     talk = Talk(program)
-    for number in _ENDING:
+    for number in ENDING:
         if number is not signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
             continue  # nohup
         signal.signal(number, _interrupt)
@@ -226,7 +238,7 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
 def _interrupt(number: int, frame: object) -> None:
     # A second signal ends us at once: whatever we hold, the kernel gives back. But a window that closes sends two
     # SIGHUPs, one from the kernel and one from the shell.
-    for ending in _ENDING:
+    for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN if ending == signal.SIGHUP else signal.SIG_DFL)
     raise Interrupted(number)
 
@@ -274,6 +286,26 @@ def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -
     return place
 
 
+def leave(end: End, say_goodbye: Callable[[], bool], *, failed: bool) -> tuple[bool, int]:
+    """Leave the channel and detach, in the doorway: what `say_goodbye` returned, and how many slots are unread.
+
+    Raises ChannelError, BadSegment, CallFailed; nothing when we have `failed` already: the first error is the one to
+    say.
+    """
+    answer, unread = False, 0
+    try:
+        with end.doorway:
+            try:
+                answer = say_goodbye()
+            finally:
+                unread = end.unread()
+                end.detach()
+    except (ChannelError, BadSegment, CallFailed):
+        if not failed:
+            raise
+    return answer, unread
+
+
 def plural(count: int, noun: str) -> str:
     """Such as: 1 record, 2 records."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -308,16 +340,22 @@ class Tally:
         if now - self._shown < (REFRESH if self._bar else WORTH_SAYING):
             return
         self._shown = now
-        if self._bar is None:
-            self._bar = _progress_bar(self._total)
-        self._bar.update(self._bar.task_ids[0], completed=self._end.bytes, refresh=True)
+        try:
+            if self._bar is None:
+                self._bar = _progress_bar(self._total)
+            self._bar.update(self._bar.task_ids[0], completed=self._end.bytes, refresh=True)
+        except OSError:  # the terminal is gone; the transfer is not
+            self._end.on_progress = None
 
     def __enter__(self) -> Tally:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            try:
+                self._bar.stop()
+            except OSError:
+                pass
 
     def summary(self, verb: str) -> str:
         """Such as: sent 1 record, 6 bytes in 0.001 s (6.0 kB/s)."""
@@ -392,7 +430,7 @@ def writer_options() -> argparse.Namespace:
     for instead_of in ("remove", "chmod", "chown"):
         _refuse_together(parser, options, instead_of, "message", "file", "lines")
     _refuse_together(parser, options, "remove", "chmod", "chown")
-    if options.resume and not options.file:
+    if options.resume and options.file is None:
         parser.error("--resume needs --file: only a file can be read again from the middle")
     if options.resume and options.lines:
         parser.error("--resume and --lines do not go together: a file of lines is many records")
@@ -413,7 +451,7 @@ def reader_options() -> argparse.Namespace:
     instead.add_argument("--json", action="store_true", help="--status for a program")
     add_common_options(parser)
     options = parser.parse_args()
-    if options.resume and not options.output:
+    if options.resume and options.output is None:
         parser.error("--resume needs --output: only a file can be cut back to what was received")
     _refuse_together(parser, options, "status", "output", "count", "follow", "keep")
     if options.json and not options.status:
@@ -422,7 +460,7 @@ def reader_options() -> argparse.Namespace:
 
 
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace, one: str, *others: str) -> None:
-    given = [name for name in (one, *others) if getattr(options, name)]
+    given = [name for name in (one, *others) if getattr(options, name) not in (None, False, [])]
     if one in given and len(given) > 1:
         parser.error(
             " and ".join("MESSAGE" if name == "message" else f"--{name}" for name in given) + " do not go together"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from common import cli
+from common.ipc import CallFailed
 from common.layout import REMOVED, Header
 from common.sysv_family import SysvFamily, find_channel
 
@@ -28,8 +29,12 @@ def _set(family: SysvFamily, options: argparse.Namespace) -> str:
         family.set_mode(options.chmod)
     if options.chown:
         family.set_owner(*options.chown)
-    stat = family.stat()
-    return f"segment {family.shmid} and its semaphores: mode {stat.mode & 0o777:04o}, uid {stat.uid}, gid {stat.gid}"
+    done = f"segment {family.shmid} and its semaphores"
+    try:
+        stat = family.stat()
+    except CallFailed:  # given away: it is done, and no longer ours to look at
+        return f"{done}: done"
+    return f"{done}: mode {stat.mode & 0o777:04o}, uid {stat.uid}, gid {stat.gid}"
 
 
 def _remove(family: SysvFamily) -> str:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 # A flock is held for well under a millisecond, so look again soon; a long wait means a stopped holder.
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 
-_HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# The signals that end a program: held back while it is inside.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class FlockDoorway:
@@ -27,7 +28,7 @@ class FlockDoorway:
     """
 
     def __init__(self, path: str, still_closed: Callable[[float], None]) -> None:
-        self._file = os.open(path, os.O_RDONLY)
+        self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # O_NONBLOCK: a FIFO would wait for its writer
         self._still_closed = still_closed
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -37,7 +38,7 @@ class FlockDoorway:
         while True:
             try:
                 # Held back before the lock is ours: a signal must not strike between the two.
-                signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+                signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return self
             except BaseException as error:

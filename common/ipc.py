@@ -1,6 +1,6 @@
 """What a family of IPC objects must offer, and the errors that reach a person.
 
-channel.py works on anything that has these shapes: System V objects (sysv.py), or the simulated ones of
+channel.py works on anything that has these shapes: System V objects (sysv_family.py), or the simulated ones of
 tests/model. This file knows no operating system.
 """
 

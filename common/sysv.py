@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -49,11 +50,11 @@ _BY_ID = ("shmctl", "semctl", "semop", "semtimedop")
 observer: Callable[[Call], None] | None = None
 
 
-def _done(name: str, arguments: tuple[Any, ...], result: int, number: int = 0, answer: int = 0) -> int:
-    """Report the call and return its result, or raise what its errno says; `answer` is an errno that is no failure."""
+def _done(name: str, arguments: tuple[Any, ...], result: int, number: int = 0, answers: tuple[int, ...] = ()) -> int:
+    """Report the call and return its result, or raise what its errno says; `answers` are errnos that are no failure."""
     if observer is not None:
         observer(Call(name, arguments, result, number))
-    if number in (0, answer):
+    if not number or number in answers:
         return result
     gone = number == errno.EIDRM or (number == errno.EINVAL and name in _BY_ID)
     raise (Gone if gone else CallFailed)(name, arguments, number)
@@ -133,6 +134,7 @@ class _Timespec(ctypes.Structure):
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.ftok.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
 _libc.semget.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_ShmidDs))
@@ -151,11 +153,9 @@ def make_key(path: str, project_id: int) -> int:
     C: key_t ftok(const char *pathname, int proj_id); see ftok(3).
     Fails like stat(2): ENOENT, EACCES, ENOTDIR, ELOOP, ENAMETOOLONG.
     """
-    try:
-        key: int = sysv_ipc.ftok(path, project_id, silence_warning=True)
-    except OSError as error:
-        return _done("ftok", (path, project_id), -1, error.errno or errno.ENOENT)
-    return _done("ftok", (path, project_id), key)
+    # Not sysv_ipc.ftok: it takes no path that is not UTF-8.
+    key: int = _libc.ftok(os.fsencode(path), project_id)
+    return _done("ftok", (path, project_id), key, ctypes.get_errno() if key == -1 else 0)
 
 
 def key_text(key: int) -> str:
@@ -420,7 +420,7 @@ def _semop(semaphore: Any, change: int, operate: Callable[[], None], answer: int
     except _SYSV_IPC_RAISES as error:
         number = _errno_of(error, errno.EINVAL)
     arguments = (semaphore.id, change, IPC_NOWAIT | _undo(semaphore))
-    _done("semop", arguments, -1 if number else 0, number, answer)
+    _done("semop", arguments, -1 if number else 0, number, (answer,))
     return not number
 
 
@@ -466,6 +466,5 @@ def wait_semaphore(semaphore: Any, timeout: float) -> bool:
             observer(Call("semtimedop", arguments, -1 if number else 0, number))
         raise
     number = ctypes.get_errno() if result < 0 else 0
-    answer = errno.EINTR if number == errno.EINTR else errno.EAGAIN
-    _done("semtimedop", arguments, result, number, answer)
+    _done("semtimedop", arguments, result, number, (errno.EAGAIN, errno.EINTR))
     return not number

@@ -199,10 +199,12 @@ class SysvFamily:
             sysv.set_semaphore(semaphore, uid=uid, gid=gid)
 
     def check_removable(self) -> None:
-        """Raise what IPC_RMID would raise (EPERM), before anything is changed."""
+        """Raise EPERM when we may not remove the segment, before anything is changed."""
         stat = self.stat()
-        if os.geteuid() not in (0, stat.uid, stat.cuid):
-            sysv.remove_segment(self.shmid)
+        if os.geteuid() not in (stat.uid, stat.cuid):
+            # Root may, unless a container has taken CAP_SYS_ADMIN from it. IPC_SET asks for the same right
+            # (shmctl(2)) and stores what is there already.
+            sysv.set_segment(self.shmid)
 
     def remove(self) -> None:
         """Remove the semaphores that the header notes, then mark the segment; what is gone already is passed over."""
@@ -271,7 +273,9 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
         there = read_geometry(family.memory)
         asked = wanted.geometry(there)
         if wanted.exclusive:
-            sysv.create_segment(place.segment_key, asked.segment_size, mode)
+            # EEXIST, in the kernel's own words; unless ipcrm was here in this instant.
+            sysv.remove_segment(sysv.create_segment(place.segment_key, asked.segment_size, mode))
+            raise ChannelError("EIDRM: the channel was removed just now, by ipcrm; start again")
         if wanted.mode is not None:
             _check_mode(family.stat(), wanted.mode)
         if asked != there:
@@ -380,7 +384,7 @@ def _check_nothing_unread(family: SysvFamily) -> None:
 def find_channel(place: Place, *, observe: bool) -> SysvFamily:
     """Attach the channel to look at it (`observe`: read-only) or to change or remove it; no semaphore is opened.
 
-    Raises CallFailed (ENOENT: no channel; EACCES), NotOurs.
+    Raises CallFailed (ENOENT: no channel; EACCES), NotOurs, ChannelError when the key belongs to another path.
     """
     shmid = sysv.open_segment(place.segment_key)
     sysv.stat_segment(shmid)  # IPC_STAT says EACCES before shmat does
@@ -394,7 +398,10 @@ def find_channel(place: Place, *, observe: bool) -> SysvFamily:
 
 
 def prove_ours(family: SysvFamily) -> str:
-    """Why this segment is a leftover to be cleared; "" for a channel in use. Raises NotOurs without proof."""
+    """Why this segment is a leftover to be cleared; "" for a channel in use.
+
+    Raises NotOurs without proof, ChannelError when the key belongs to another path.
+    """
     stat = family.stat()
     if len(family.memory) < PAGE:
         raise _not_ours(family, stat, f"its {stat.size} bytes are fewer than a header")
@@ -413,7 +420,7 @@ def prove_ours(family: SysvFamily) -> str:
         return "which its creator left half-made"
     if magic == MAGIC and ours:
         return {FINISHED: "which its last reader left half-removed", REMOVED: "left half-removed"}.get(state, "")
-    if abandoned and not any(family.memory[at : at + PAGE] != _ZEROS for at in range(0, stat.size, PAGE)):
+    if abandoned and all(family.memory[at : at + PAGE] == _ZEROS for at in range(0, stat.size, PAGE)):
         return "which its creator left empty"
     raise _not_ours(family, stat, f"its first bytes are {magic!r}, not {MAGIC!r}")
 

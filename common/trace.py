@@ -30,8 +30,8 @@ MEANING = {
     ("shmget", errno.ENOMEM): "there is no memory for a segment of this size; lower --slots or --slot-size",
     ("shmget", errno.ENOSPC): "the system has no segment left to give: SHMMNI segments or SHMALL pages are in use"
     " (see `ipcs -lm` and `ipcs -m`); remove stale ones with `ipcrm -m ID`",
-    ("shmat", errno.EINVAL): "nothing can be attached at this address: it is in use or out of range;"
-    " choose another --attach-at or leave it out",
+    ("shmat", errno.EINVAL): "the segment was removed just now, or nothing can be attached at this address: it is in"
+    " use or out of range; start again, with another --attach-at or without",
     ("shmat", errno.EACCES): "the segment's mode does not let us attach it; its owner can widen it with"
     " `writer.py --chmod`",
     ("shmat", errno.ENOMEM): "there is no room for it in the address space of this process: see `ulimit -v`, or"
@@ -49,7 +49,6 @@ MEANING = {
     ("semop", errno.EACCES): "the semaphore's mode does not let us use it (any more); its owner can widen it with"
     " `writer.py --chmod`",
     ("semop", errno.ENOMEM): "the kernel has no memory for SEM_UNDO",
-    ("semop", errno.ENOSPC): "the kernel has no room for SEM_UNDO (SEMMNU)",
     ("semctl", errno.EPERM): "only the owner, the creator or root may change or remove it; ask them",
     ("semctl", errno.EACCES): "the semaphore's mode does not let us read it; its owner can widen it with"
     " `writer.py --chmod`",
@@ -91,7 +90,7 @@ _FILE_MEANING = {
 
 def format_file_error(error: OSError) -> str:
     """Which file, the errno by name, what to do: one line."""
-    where = f"{error.filename}: " if error.filename is not None else ""
+    where = "" if error.filename is None else f"{error.filename or repr('')}: "
     meaning = _FILE_MEANING.get(error.errno or 0)
     return f"{where}{errno_name(error.errno)} ({error.strerror})" + (f": {meaning}" if meaning else "")
 
@@ -100,13 +99,14 @@ def printer(write: Callable[[str], None]) -> Callable[[Call], None]:
     """An observer for sysv.observer: one line a call, in strace's form."""
 
     def show(call: Call) -> None:
-        result = str(call.result)
-        if call.name == "shmat" and not call.errno:
-            result = hex(call.result)
-        elif call.name == "ftok":
-            result = key_text(call.result) if not call.errno else "-1"
         if call.errno:
             result = f"-1 {errno_name(call.errno)} ({os.strerror(call.errno)})"
+        elif call.name == "shmat":
+            result = hex(call.result)
+        elif call.name == "ftok":
+            result = key_text(call.result)
+        else:
+            result = str(call.result)
         write(f"{format_call(call.name, call.arguments)} = {result}")
 
     return show

@@ -7,6 +7,7 @@ and the semaphores may have moved between one look and the next.
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import time
 from typing import Any
 
 from common import cli, sysv
+from common.ipc import CallFailed
 from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, BadSegment, Header, read_geometry
 from common.streams import StreamSink
 from common.sysv_family import Place, SysvFamily, find_channel
@@ -33,7 +35,7 @@ def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
             family.detach()  # in the doorway: an onlooker must not pass for somebody who stays
     text = json.dumps(status, indent=2) + "\n" if options.json else _draw_tables(status)
     try:
-        StreamSink(1).write(memoryview(text.encode()))
+        StreamSink(1).write(memoryview(text.encode(errors="surrogateescape")))
     except BrokenPipeError:
         pass  # whoever was looking has seen enough
     return 0
@@ -98,6 +100,8 @@ def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
         noted = header.semaphore_id(index)
     try:
         semaphore = sysv.open_semaphore(family.place.semaphore_keys[index])
+        if semaphore.id != noted:
+            raise CallFailed("semget", (family.place.semaphore_keys[index], 1, 0), errno.ENOENT)
         value = sysv.semaphore_value(semaphore)
         last_pid = sysv.semaphore_last_pid(semaphore)
     except OSError as error:
@@ -108,13 +112,14 @@ def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
 def _draw_tables(status: dict[str, Any]) -> str:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = io.StringIO()
     console = Console(file=drawn, highlight=False, width=100)
     segment, header = status["segment"], status["header"]
 
     def table(title: str, rows: dict[str, Any]) -> None:
-        shown = Table(title=title, title_justify="left", show_header=False, min_width=min(len(title), 98))
+        shown = Table(title=Text(title), title_justify="left", show_header=False, min_width=min(len(title), 98))
         for name, value in rows.items():
             shown.add_row(name.replace("_", " "), str(value))
         console.print(shown)

@@ -62,8 +62,8 @@ PARSED: list[tuple[Callable[[str], Any], str, Any]] = [
 REFUSED: list[tuple[Callable[[str], Any], list[str], str]] = [
     (cli.size_option, ["", "K", "-1", "1.5M", "4 K", "4KB", "4X", "0x10", "٣", "1_000"], "is not a size such as"),
     (cli.slot_size_option, ["", "-4096", "page"], "is not a size such as"),
-    (cli.count_option, ["", "0", "00", "-1", "1.5", "+1", "ten", "²", "1_0"], "is not a whole number above 0"),
-    (cli.slots_option, ["", "-1", "x"], "is not a whole number above 0"),
+    (cli.count_option, ["", "0", "00", "-1", "1.5", "+1", "ten", "²", "1_0"], "is not a whole number, 1 or more"),
+    (cli.slots_option, ["", "-1", "x"], "is not a whole number, 0 or more"),
     (cli.slots_option, ["4294967296"], "is more than the header can count to, 4294967295"),
     (
         cli.mode_option,
@@ -186,7 +186,7 @@ def test_a_command_line_that_makes_sense(monkeypatch: pytest.MonkeyPatch, progra
         ("reader", "--json", "--json needs --status"),
         ("reader", "--status --count 1", "--status and --count do not go together"),
         ("reader", "--status --output O", "--status and --output do not go together"),
-        ("reader", "--count 0", "argument --count: '0' is not a whole number above 0"),
+        ("reader", "--count 0", "argument --count: '0' is not a whole number, 1 or more"),
         ("reader", "a message", "unrecognized arguments: a message"),
     ],
 )

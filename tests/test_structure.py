@@ -20,13 +20,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "streams": {"layout", "channel"},
     "sysv": {"layout", "ipc"},
     "sysv_family": {"layout", "ipc", "sysv"},
-    "trace": {"ipc"},
+    "trace": {"ipc", "sysv"},
     "cli": {"layout", "ipc", "doorway", "channel", "streams", "sysv", "sysv_family", "trace"},
     "control": {"layout", "ipc", "cli", "sysv", "sysv_family"},
     "view": {"layout", "ipc", "cli", "streams", "sysv", "sysv_family"},
 }
 # Who knows the operating system, and who draws.
-ONLY_IN = {"sysv_ipc": {"sysv"}, "ctypes": {"sysv"}, "fcntl": {"doorway"}, "rich": {"cli", "view"}}
+ONLY_IN = {"sysv_ipc": {"sysv"}, "ctypes": {"sysv"}, "fcntl": {"doorway", "streams"}, "rich": {"cli", "view"}}
 
 MODULES = sorted(path.stem for path in (ROOT / "common").glob("*.py") if path.stem != "__init__")
 

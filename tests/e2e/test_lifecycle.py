@@ -49,14 +49,16 @@ class TestSimultaneousStart:
         assert [done[reader].out for reader in readers] == [b"hello %d\n" % n for n in CHANNELS]
         assert left_behind(keys_of(pair.key_path)) == []
 
-    def test_50_pairs_on_one_channel(self, pair: Pair) -> None:
+    @pytest.mark.parametrize("first", ["writer", "reader"])
+    def test_50_pairs_on_one_channel(self, pair: Pair, first: str) -> None:
         """Each reader takes one message. The channel may be over, and made anew, any number of times.
 
         --follow: a reader that finds the channel over before it had a message waits for the next one.
         """
         writers = [hold(pair, "writer", f"hello {n}") for n in range(50)]
         readers = [hold(pair, "reader", "--follow", "--count", 1) for n in range(50)]
-        start = [child for both in zip(writers, readers, strict=True) for child in both]
+        in_order = zip(writers, readers, strict=True) if first == "writer" else zip(readers, writers, strict=True)
+        start = [child for both in in_order for child in both]
         done = dict(zip(start, start_together(start), strict=True))
         assert [one for one in done.values() if one.code] == []
         assert sorted(done[reader].out for reader in readers) == sorted(b"hello %d\n" % n for n in range(50))
