@@ -60,8 +60,8 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where records go.
 
-    `identity` is (st_dev, st_ino) of a regular file that `resume` may continue, else None; `size` is its size in
-    bytes; `settled` becomes true when the channel has cut it to where it goes on.
+    `identity` is (st_dev, st_ino) of a regular file that `resume` may continue, else None; `size` is how many bytes
+    are out, even when write() was interrupted; `settled` becomes true when the channel has cut it to where it goes on.
     """
 
     settled: bool
@@ -72,7 +72,7 @@ class Sink(Protocol):
     def size(self) -> int: ...
 
     def write(self, data: memoryview) -> None:
-        """Put all of `data` out; when it returns, a reader that dies has lost nothing."""
+        """Put all of `data` out."""
 
     def cut(self, size: int) -> None:
         """Make the output `size` bytes long and go on behind them."""
@@ -116,14 +116,17 @@ class _Turn:
         self._end = end
         self._field = field  # writer_pid or reader_pid
         self._lock = end.family.writer_turn if field == "writer_pid" else end.family.reader_turn
+        self.repaired = False  # whether the last holder stopped in its turn
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Turn:
         end, header = self._end, self._end.ring.header
         end.wait_for(self._lock, None, self._why_not_ours)
         if getattr(header, self._field):
             end.family.empty_slots.release()
             end.family.full_slots.release()
+            self.repaired = True
         setattr(header, self._field, os.getpid())
+        return self
 
     def _why_not_ours(self) -> Reason:
         return Reason(f"waiting for our turn, which pid {self._lock.holder()} has")
@@ -154,6 +157,7 @@ class End:
         self.records = 0
         self.bytes = 0
         self.on_progress: Callable[[], None] | None = None  # heard after each fragment
+        self._position = (0, 0)
 
     def wait_for(
         self,
@@ -178,8 +182,17 @@ class End:
             if not token or now - beaten > HEARTBEAT:
                 beaten = now
                 self._check_not_removed()
+                if self.patience.timeout is not None and self._moved():
+                    began = now
                 self.patience.beat(reason(), now - began)
         return False
+
+    def _moved(self) -> bool:
+        """Whether head or tail moved since this was asked last: somebody makes progress, if not we."""
+        before = self._position
+        tail = self.ring.header.tail
+        self._position = (self.ring.header.head, tail)
+        return self._position != before
 
     def _check_not_removed(self) -> None:
         removed = self.family.removed()  # before the state, which a reader that finishes stores first
@@ -188,8 +201,9 @@ class End:
             raise ChannelError("EIDRM: the channel was removed while we waited, by `--remove` or ipcrm")
 
     def unread(self) -> int:
-        """Slots that wait for a reader: a hint, for messages only."""
-        return max(self.ring.header.head - self.ring.header.tail, 0)
+        """Slots that wait for a reader: a hint while anybody reads or writes."""
+        tail = self.ring.header.tail
+        return max(self.ring.header.head - tail, 0)
 
     def last_slot(self) -> SlotHeader | None:
         """The slot published last, None before the first. Only for whoever keeps the writers out."""
@@ -219,10 +233,18 @@ class End:
         self.family.remove()
 
     def clear_if_removed(self) -> bool:
-        """In the doorway: when ipcrm took the segment, our header still proves which semaphores go with it."""
+        """In the doorway: when ipcrm took the segment, our header still proves which semaphores go with it.
+
+        Raises ChannelError when unread slots went with it.
+        """
         if not self.family.removed():
             return False
         self.family.remove()
+        unread = self.unread()
+        if unread:
+            raise ChannelError(
+                f"EIDRM: the channel was removed, by `--remove` or ipcrm, with {unread} of its slots unread"
+            )
         return True
 
     def remove_if_over(self) -> bool:
@@ -319,15 +341,27 @@ class WriteEnd(End):
         if last.ends_record:
             return (-1, 0) if resume and self._is_complete(last, resume) else (last.record + last.records, 0)
         if resume:
-            if resume.total == UNKNOWN or resume.total < last.end or last.total not in (resume.total, UNKNOWN):
-                raise TornRecord(
-                    f"this is not the file to resume: its size is {_size(resume.total)}, and record {last.record}"
-                    f" stopped after {last.end} bytes of {_size(last.total)}"
-                )
+            self._check_begun_from(last, resume)
             return last.record, last.end
         number = self._free_slot()
         self._publish(number, SlotHeader(0, ABORTED, last.record, last.end, last.total, last.writer_pid, 0, 1))
         return last.record + 1, 0
+
+    def _check_begun_from(self, last: SlotHeader, source: Source) -> None:
+        """Raise TornRecord when the unfinished last record cannot be the beginning of `source`."""
+        record, identity = self._input_note()
+        if source.total == UNKNOWN or source.total < last.end or last.total not in (source.total, UNKNOWN):
+            difference = (
+                f"its size is {_size(source.total)}, and record {last.record} stopped after {last.end} bytes of"
+                f" {_size(last.total)}"
+            )
+        elif record != last.record or not identity[1]:
+            difference = f"record {last.record} is a message or a line"
+        elif last.total != UNKNOWN and identity != source.identity:
+            difference = f"record {last.record} was begun from another one"
+        else:
+            return
+        raise TornRecord(f"this is not the file to resume: {difference}")
 
     def _is_complete(self, last: SlotHeader, source: Source) -> bool:
         """Whether the last record is all of `source`: its writer died with nothing left to send."""
@@ -336,9 +370,16 @@ class WriteEnd(End):
                 f"record {last.record} was given up after {last.offset} bytes when another writer went on;"
                 " send it again without --resume"
             )
-        header = self.ring.header
-        noted = (header.input_record, (header.input_dev, header.input_ino), last.total)
-        return noted == (last.record, source.identity, source.total)
+        if last.flags & LINES:
+            return False  # lines leave no note; the one that is there is of a writer that died before it sent anything
+        # An empty file does not tell its size, see FileSource.
+        return self._input_note() == (last.record, source.identity) and source.total in (last.total, UNKNOWN)
+
+    def _input_note(self) -> tuple[int, tuple[int, int]]:
+        """The record that was last begun, and st_dev and st_ino of the file that it is; 0, 0 when it is none."""
+        record = self.ring.header.input_record
+        dev = self.ring.header.input_dev
+        return record, (dev, self.ring.header.input_ino)
 
     def _note_input(self, record: int, source: Source) -> None:
         """Note which file this record comes from; its number first, so that a torn note belongs to no record."""
@@ -374,6 +415,8 @@ class WriteEnd(End):
         pause = 0.001
         while header.tail < head:
             self._check_not_removed()
+            if self._moved():
+                began = monotonic()
             self.patience.beat(self._why_unread(), monotonic() - began)
             sleep(pause)
             pause = min(2 * pause, HEARTBEAT)
@@ -391,10 +434,6 @@ class WriteEnd(End):
         before the doorway opens, see ReadEnd.leave.
         """
         if self.clear_if_removed():
-            if self.unread():
-                raise ChannelError(
-                    f"EIDRM: the channel was removed, by `--remove` or ipcrm, with {self.unread()} of its slots unread"
-                )
             return False
         self.family.writers.leave()
         last_out = (self.ring.header.head or unused) and self.over() and self.family.alone()
@@ -410,6 +449,14 @@ class WriteEnd(End):
         except CallFailed:
             return False
         return True
+
+
+class _Expected(NamedTuple):
+    """What fragment `number` must be: of which record, from which offset in it, bytes; 0 between two records."""
+
+    number: int
+    record: int
+    offset: int
 
 
 class ReadEnd(End):
@@ -435,21 +482,23 @@ class ReadEnd(End):
         self.resume = resume
         self.torn = 0  # records that their writers gave up
         self.on_continued: Callable[[SlotHeader], None] | None = None  # hears of a record that another reader began
-        self._expected = (0, 0, 0)  # a tail, and the record and offset that must be there
+        self._expected = _Expected(0, 0, 0)
 
     def receive(self, sink: Sink, at_most: int | None = None) -> Receipt | None:
         """Receive one record, or the up to `at_most` lines of one slot, straight from the slots into `sink`.
 
         None when the channel is over. The tail moves only after `sink` has the bytes, so a reader that dies loses
-        nothing: the next one gets that fragment again. Raises TornRecord, TimedOut, BadSegment, ChannelError, and
-        what `sink` raises.
+        nothing: the next one gets that fragment again. One that is interrupted while `sink` writes commits what is
+        out, to the byte. Raises TornRecord, TimedOut, BadSegment, ChannelError, and what `sink` raises.
         """
         try:
-            with _Turn(self, "reader_pid"):
+            with _Turn(self, "reader_pid") as turn:
                 while self._next_fragment():
                     number = self.ring.header.tail
                     slot = self.ring.read_slot(number)
                     self._check(number, slot)
+                    self._take_over(number, slot, turn.repaired)
+                    turn.repaired = False
                     self._settle(sink, number, slot)
                     receipt = self._consume(sink, number, slot, at_most)
                     if receipt:
@@ -493,18 +542,19 @@ class ReadEnd(End):
                     _check_crc(copy, slot)
                 if slot.flags & LINES:
                     records, end = _measure_lines(copy, slot, at_most)
-            with source[slot.taken : end] as data:
-                sink.write(data)
-        if end < slot.length:
-            self.ring.take(number, end)  # the commit
-            self.family.full_slots.release()  # the slot's token goes back with what is left in it
-            self._progressed(end - slot.taken)
-            return Receipt(records)
-        self._note_output(sink, number + 1, 0)
-        self._expected = (number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
-        self.ring.header.tail = number + 1  # the commit
-        self.family.empty_slots.release()
+            before = sink.size
+            try:
+                with source[slot.taken : end] as data:
+                    sink.write(data)
+                self._commit(sink, number, slot, end)
+            except BaseException as error:
+                if self.ring.header.tail == number:
+                    out = payload[slot.taken : slot.taken + sink.size - before]
+                    self._commit_part(number, slot, out, isinstance(error, BrokenPipeError))
+                raise
         self._progressed(end - slot.taken)
+        if end < slot.length:
+            return Receipt(records)
         if not slot.ends_record:
             return None
         if slot.flags & ABORTED:
@@ -512,18 +562,39 @@ class ReadEnd(End):
             return Receipt(0, slot)
         return Receipt(records)
 
+    def _commit(self, sink: Sink, number: int, slot: SlotHeader, end: int) -> None:
+        """The bytes of a slot up to `end` are out."""
+        if end < slot.length:
+            self.ring.take(number, end)
+            self.family.full_slots.release()  # the slot's token goes back with what is left in it
+            return
+        self._note_output(sink, number + 1, 0)
+        self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        self.ring.header.tail = number + 1  # the commit
+        self.family.empty_slots.release()
+
+    def _commit_part(self, number: int, slot: SlotHeader, out: memoryview, consumer_gone: bool) -> None:
+        """The bytes `out` of a slot are out, when an exception came."""
+        length = len(out)
+        if slot.flags & LINES:
+            begun = bytes(out)
+            self.records += begun.count(b"\n")
+            if consumer_gone:  # what it took of a line is lost: the next one gets all of it
+                length = begun.rfind(b"\n") + 1
+        if length:
+            self.ring.take(number, slot.taken + length)
+            self.bytes += length
+
     def _check(self, number: int, slot: SlotHeader) -> None:
         """Whether this fragment follows on the last one that we consumed, if nobody consumed any since."""
-        if self._expected[0] != number:
+        if self._expected.number != number:
             # Inside a record the turn is ours, and no tail ever goes back.
-            if number < self._expected[0] or self._expected[2]:
+            if number < self._expected.number or self._expected.offset:
                 raise self._tail_moved()
             # Another reader was here; what it left must still make sense in itself.
-            if self.on_continued and (slot.offset or slot.taken):
-                self.on_continued(slot)
             expected = (slot.record, slot.offset)
         else:
-            expected = self._expected[1:]
+            expected = (self._expected.record, self._expected.offset)
         if (slot.record, slot.offset) != expected:
             raise BadSegment(
                 f"fragment {number} is byte {slot.offset} of record {slot.record};"
@@ -535,8 +606,18 @@ class ReadEnd(End):
         ):
             raise BadSegment(f"fragment {number} contradicts itself: {slot}")
 
+    def _take_over(self, number: int, slot: SlotHeader, interrupted: bool) -> None:
+        """Go on where another reader stopped; `interrupted`: in its turn, else it cannot have been inside a record."""
+        if slot.taken and not interrupted:
+            with self.ring.payload(number, slot.taken - 1, slot.taken) as last:
+                if not slot.flags & LINES or bytes(last) != b"\n":
+                    raise BadSegment(f"fragment {number} claims that {slot.taken} bytes are taken, inside a record")
+        inside = self._expected.number != number and (slot.offset or slot.taken)
+        if self.on_continued and (interrupted or inside):
+            self.on_continued(slot)
+
     def _tail_moved(self) -> BadSegment:
-        return BadSegment(f"the tail moved from {self._expected[0]} to {self.ring.header.tail} under its reader")
+        return BadSegment(f"the tail moved from {self._expected.number} to {self.ring.header.tail} under its reader")
 
     def _settle(self, sink: Sink, number: int, slot: SlotHeader) -> None:
         """Before our first byte goes out: cut the output to what of it is committed."""
@@ -571,8 +652,9 @@ class ReadEnd(End):
         )
 
     def _note_output(self, sink: Sink, tail: int, taken: int) -> None:
-        if sink.identity:
-            self.ring.header.note_output(OutputNote(tail, *sink.identity, (sink.size - taken) % 2**64))
+        # A stream's inode of 0 says that no file has all of what was received.
+        dev, ino = sink.identity or (0, 0)
+        self.ring.header.note_output(OutputNote(tail, dev, ino, (sink.size - taken) % 2**64))
 
     def leave(self) -> bool:
         """In the doorway: True when the channel is over; we have then removed it, unless `keep`.
@@ -588,7 +670,7 @@ class ReadEnd(End):
         """True when the channel is over; we have then removed it, unless `keep`. Raises TornRecord."""
         if not self.over() or (self.follow and self.ring.header.state != FINISHED):
             return False
-        if self._expected[2] and self._expected[0] != self.ring.header.tail:
+        if self._expected.offset and self._expected.number != self.ring.header.tail:
             raise self._tail_moved()
         with self.doorway:
             if not self.over():
@@ -622,8 +704,6 @@ def _check_crc(payload: bytes, slot: SlotHeader) -> None:
 
 def _measure_lines(payload: bytes, slot: SlotHeader, at_most: int | None) -> tuple[int, int]:
     """How many lines of a slot to take, and the offset in it just behind the last of them."""
-    if slot.taken and payload[slot.taken - 1] != ord("\n"):
-        raise BadSegment(f"record {slot.record} claims that {slot.taken} bytes are taken, which is inside a line")
     lines = payload.count(b"\n", slot.taken)
     if at_most is None or lines <= at_most:
         return lines, slot.length

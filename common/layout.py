@@ -129,7 +129,7 @@ class Header:
     key_ino = _U64(40)  # the creator: st_ino of the key path
     created_ns = _U64(48)  # the creator: nanoseconds since the epoch
     creator_pid = _U32(56)  # the creator
-    state = _U32(60)  # whoever removes the channel, in the doorway
+    state = _U32(60)  # the creator: OPEN; then whoever removes the channel, in the doorway
     writers_joined = _U64(64)  # a joining writer, in the doorway
     writer_pid = _U32(72)  # the holder of writer_turn; 0: nobody holds it
     reader_pid = _U32(76)  # the holder of reader_turn; 0: nobody holds it
@@ -178,10 +178,13 @@ class Header:
     def note_output(self, note: OutputNote) -> None:
         """Note an output file's size at fragment `note.tail`, before the tail itself moves there.
 
-        Two notes take turns, so the one that belongs to the current tail is never half-written: moving the tail
-        is what makes the new note count.
+        Two notes take turns, so the one that belongs to the current tail stands until the tail has moved: that is
+        what makes the new note count.
         """
+        if self.output_note(note.tail) == note:
+            return
         at = self.OUTPUT_NOTES // 8 + 4 * (note.tail % 2)
+        self._u64[at + 3] = UNKNOWN  # nobody's tail: whoever dies in here leaves no note, not one of two halves
         for index, value in enumerate((note.dev, note.ino, note.size, note.tail)):
             self._u64[at + index] = value
 
@@ -286,15 +289,13 @@ class Ring:
         slot = SlotHeader._make(SLOT.unpack_from(self._memory, self._slot_at(number)))
         if slot.length > self.fragment_size or slot.taken > slot.length:
             raise BadSegment(f"fragment {number} claims {slot.length} bytes, {slot.taken} of them taken")
-        if slot.taken and not slot.flags & LINES:
-            raise BadSegment(f"fragment {number} claims that {slot.taken} bytes of a record are taken")
         # Strictly below, so that the number of the next record fits too.
         if slot.flags & ~FLAGS or slot.end > UNKNOWN or slot.record + max(slot.records, 1) >= UNKNOWN:
             raise BadSegment(f"fragment {number} has an impossible header: {slot}")
         return slot
 
     def write_slot(self, number: int, slot: SlotHeader) -> None:
-        """Describe fragment `number`; it becomes visible only when head moves past it."""
+        """Describe fragment `number`; it becomes visible only when head moves past it. Raises BadSegment."""
         SLOT.pack_into(self._memory, self._slot_at(number), *slot)
 
     def take(self, number: int, taken: int) -> None:
@@ -309,5 +310,8 @@ class Ring:
         return self._memory[at + start : at + stop]
 
     def _slot_at(self, number: int) -> int:
+        # head and tail may be scribbled on between lag() and their use; the fragment behind this one has no number.
+        if number >= UNKNOWN:
+            raise BadSegment(f"head or tail is {number}, which cannot be counted further")
         # Even a single slot has two headers: the last published one must outlive the filling of the next.
         return PAGE + (number % max(self.slot_count, 2)) * SLOT.size

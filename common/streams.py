@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -16,6 +18,9 @@ from common.channel import WriteEnd
 from common.layout import MAX_FRAGMENT, UNKNOWN
 
 _T = TypeVar("_T")
+
+# read(2) into new bytes takes memory for all that it asks for, in bytes; a slot may be far larger than a line.
+AT_ONCE = 2**20
 
 
 def _patiently(descriptor: int, name: str, operate: Callable[[], _T], *, to_write: bool = False) -> _T:
@@ -48,13 +53,14 @@ def read_some(descriptor: int, size: int, name: str = "") -> bytes:
     return _patiently(descriptor, name, lambda: os.read(descriptor, size))
 
 
-def write_all(descriptor: int, data: memoryview | bytes, name: str = "") -> None:
-    """Write every byte; write(2) may take fewer than it was given. Raises OSError."""
-    with memoryview(data) as view:
-        rest = view
-        while rest:
-            written = _patiently(descriptor, name, partial(os.write, descriptor, rest[:MAX_FRAGMENT]), to_write=True)
-            rest = rest[written:]
+def _left_in_pipe(descriptor: int) -> int:
+    """How many bytes a pipe holds that nobody has read, 0 for anything else; pipe(7), FIONREAD."""
+    import fcntl
+    import termios
+
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return 0
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class MessageSource:
@@ -79,8 +85,8 @@ class MessageSource:
 class FileSource:
     """All that a descriptor still has to give, as one record: from where it stands to its end.
 
-    A regular file's size is taken once, so what is appended meanwhile is not sent. One of size 0 may be one of
-    those in /proc that do not tell theirs: it is read to its end like a pipe.
+    A regular file's size is taken once, so what is appended meanwhile is not sent. One that has no last byte, as
+    those in /proc (size 0) and /sys (a page), does not tell its size: it is read to its end like a pipe.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -90,9 +96,12 @@ class FileSource:
         self._start = 0
         status = os.fstat(descriptor)
         self.identity = (status.st_dev, status.st_ino)
-        if stat.S_ISREG(status.st_mode) and status.st_size:
+        if stat.S_ISREG(status.st_mode) and status.st_size and self._has_byte(status.st_size - 1):
             self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
             self.total = max(status.st_size - self._start, 0)
+
+    def _has_byte(self, offset: int) -> bool:
+        return bool(_patiently(self._descriptor, self._name, lambda: os.pread(self._descriptor, 1, offset)))
 
     def fill(self, room: memoryview) -> int:
         """Read the next bytes into `room`, with no copy of our own; how many, 0 at the end. Raises OSError."""
@@ -121,7 +130,7 @@ class _LongLine:
         """Put the line's next bytes into `room`; how many, 0 behind its newline. Raises OSError."""
         if self._ended:
             return 0
-        data = self._begun or read_some(self._descriptor, len(room), self._name)
+        data = self._begun or read_some(self._descriptor, min(len(room), AT_ONCE), self._name)
         self._begun = b""
         length = data.find(b"\n") + 1
         if length:
@@ -142,7 +151,7 @@ def send_lines(
     The turn is not held while waiting for input, so the lines of several writers alternate. A last line without a
     newline is a record too. Raises OSError, and what WriteEnd.send raises.
     """
-    room = end.ring.fragment_size
+    room = min(end.ring.fragment_size, AT_ONCE)
     data = b""
     while True:
         whole = data.rfind(b"\n") + 1
@@ -172,13 +181,31 @@ class StreamSink:
     def __init__(self, descriptor: int, name: str = "standard output") -> None:
         self._descriptor = descriptor
         self._name = name
-        self.size = 0
+        self._sizes = deque([0], maxlen=1)
         self.settled = False
 
+    @property
+    def size(self) -> int:
+        """Bytes that are out, true at any instant: also when a signal or an error has interrupted write()."""
+        return self._sizes[0]
+
     def write(self, data: memoryview) -> None:
-        """Put all of `data` out. Raises OSError, BrokenPipeError when nobody reads any more."""
-        write_all(self._descriptor, data, self._name)
-        self.size += len(data)
+        """Put all of `data` out; write(2) may take fewer bytes than it was given.
+
+        Raises OSError; BrokenPipeError when nobody reads any more, and then what is left in the pipe is not out.
+        """
+        begun = self.size
+        try:
+            while self.size < begun + len(data):
+                with data[self.size - begun :][:MAX_FRAGMENT] as rest:
+                    _patiently(self._descriptor, self._name, partial(self._write_some, rest), to_write=True)
+        except BrokenPipeError:
+            self._sizes.append(max(self.size - _left_in_pipe(self._descriptor), begun))
+            raise
+
+    def _write_some(self, data: memoryview) -> None:
+        # A signal may raise as soon as a call has returned, before its result has a name: so this is one call, all C.
+        self._sizes.extend(map(self.size.__add__, map(os.write, (self._descriptor,), (data,))))
 
     def cut(self, size: int) -> None:
         """A stream cannot be taken back; what an earlier reader put out stays out."""
@@ -191,13 +218,13 @@ class FileSink(StreamSink):
         super().__init__(descriptor, name)
         status = os.fstat(descriptor)
         self.identity = (status.st_dev, status.st_ino)
-        self.size = status.st_size
+        self._sizes.append(status.st_size)
 
     def cut(self, size: int) -> None:
         """Make the file `size` bytes long and go on behind them. Raises OSError."""
         os.ftruncate(self._descriptor, size)
         os.lseek(self._descriptor, size, os.SEEK_SET)
-        self.size = size
+        self._sizes.append(size)
 
 
 def open_output(path: str) -> StreamSink:

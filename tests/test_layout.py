@@ -206,7 +206,6 @@ def test_the_end_of_a_fragment_is_the_offset_behind_it() -> None:
     [
         {"length": 2 * PAGE + 1},
         {"length": 10, "taken": 11, "flags": LINES},
-        {"length": 10, "taken": 10},
         {"flags": 32},
         {"flags": 2**31},
         {"offset": UNKNOWN, "length": 1},

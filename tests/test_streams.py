@@ -16,7 +16,7 @@ import pytest
 from common import streams
 from common.channel import Source, WriteEnd
 from common.layout import UNKNOWN
-from common.streams import FileSink, FileSource, MessageSource, StreamSink, open_output, read_into, read_some, write_all
+from common.streams import FileSink, FileSource, MessageSource, StreamSink, open_output, read_into, read_some
 from tests.helpers import PATIENCE, wait_until
 from tests.in_process import in_thread
 
@@ -91,7 +91,7 @@ def test_a_read_from_a_nonblocking_descriptor_waits(pipe: tuple[int, int], read:
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "nonblocking"])
-def test_write_all_writes_far_more_than_a_pipe_holds(pipe: tuple[int, int], blocking: bool) -> None:
+def test_write_writes_far_more_than_a_pipe_holds(pipe: tuple[int, int], blocking: bool) -> None:
     data = os.urandom(1_000_003)
     os.set_blocking(pipe[1], blocking)
 
@@ -102,13 +102,13 @@ def test_write_all_writes_far_more_than_a_pipe_holds(pipe: tuple[int, int], bloc
         return got
 
     with in_thread(read_all) as received:
-        write_all(pipe[1], data)
+        StreamSink(pipe[1]).write(memoryview(data))
         os.close(pipe[1])
         assert received() == data
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 6, 7])
-def test_write_all_goes_on_after_a_short_write(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_write_goes_on_after_a_short_write(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     pieces: list[bytes] = []
 
     def short_write(descriptor: int, data: memoryview) -> int:
@@ -116,12 +116,12 @@ def test_write_all_goes_on_after_a_short_write(monkeypatch: pytest.MonkeyPatch, 
         return len(pieces[-1])
 
     monkeypatch.setattr(os, "write", short_write)
-    write_all(9, b"abcdef")
+    StreamSink(9).write(memoryview(b"abcdef"))
     assert b"".join(pieces) == b"abcdef"
     assert len(pieces) == -(-6 // at_once)
 
 
-def test_write_all_never_asks_for_more_than_one_write_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_never_asks_for_more_than_one_write_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def write(descriptor: int, data: memoryview) -> int:
@@ -130,12 +130,12 @@ def test_write_all_never_asks_for_more_than_one_write_takes(monkeypatch: pytest.
 
     monkeypatch.setattr(streams, "MAX_FRAGMENT", 4)
     monkeypatch.setattr(os, "write", write)
-    write_all(9, b"123456789")
+    StreamSink(9).write(memoryview(b"123456789"))
     assert asked == [4, 4, 1]
 
 
-def test_write_all_of_nothing_writes_nothing() -> None:
-    write_all(-1, b"")  # EBADF, were there a write
+def test_write_of_nothing_writes_nothing() -> None:
+    StreamSink(-1).write(memoryview(b""))  # EBADF, were there a write
 
 
 # Sources

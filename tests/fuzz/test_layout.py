@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from common.layout import (
     FLAGS,
-    LINES,
     MAGIC,
     PAGE,
     SLOT,
@@ -95,7 +94,6 @@ def test_a_slot_header_that_is_accepted_is_possible(content: bytes, length: int,
     assert slot.taken <= slot.length <= GEOMETRY.slot_size
     assert slot.end <= UNKNOWN
     assert not slot.flags & ~FLAGS
-    assert slot.flags & LINES or not slot.taken
     # The writer that follows may have to store any of these: they must fit their fields.
     SLOT.pack(*slot._replace(record=slot.record + max(slot.records, 1)))
 

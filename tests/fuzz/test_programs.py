@@ -56,7 +56,7 @@ LIES = {
     "finished, unread": to_both("marked as finished, and 1 fragments are unread", header_poke("state", FINISHED)),
     "length > slot_size": to_both("fragment 0 claims 4097 bytes", slot_poke(0, "length", PAGE + 1)),
     "taken > length": to_both("claims 5 bytes, 6 of them taken", slot_poke(0, "taken", 6)),
-    "taken of no lines": to_both("2 bytes of a record are taken", slot_poke(0, "taken", 2)),
+    "taken of no lines": to_reader("2 bytes are taken, inside a record", slot_poke(0, "taken", 2)),
     "unknown flags": to_both("impossible header", slot_poke(0, "flags", 2**31)),
     "offset + length overflows": to_both("impossible header", slot_poke(0, "offset", 2**64 - 1)),
     "the last record number": to_both("impossible header", slot_poke(0, "record", 2**64 - 1)),

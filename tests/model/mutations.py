@@ -86,13 +86,13 @@ MUTATIONS = (
     Mutation(
         "the tail moves before the bytes are out",
         """\
-            with source[slot.taken : end] as data:
-                sink.write(data)
+                with source[slot.taken : end] as data:
+                    sink.write(data)
 """,
         """\
-            self.ring.header.tail = number + 1
-            with source[slot.taken : end] as data:
-                sink.write(data)
+                self.ring.header.tail = number + 1
+                with source[slot.taken : end] as data:
+                    sink.write(data)
 """,
         "no loss",
         Setting(((1,),), 1, crashes=1),

@@ -473,7 +473,11 @@ class Behaviour:
 
 
 def fingerprint(process: Process) -> Iterator[Any]:
-    """Where a process is and what it remembers: for each frame its code, its position and its variables."""
+    """Where a process is and what it remembers: for each frame its code, its position and its variables.
+
+    What a statement has loaded and not stored yet is on Python's stack, which nobody can look at: so no statement
+    of channel.py may load two fields that processes share. A test sees to that.
+    """
     frame: FrameType | None = process.gr_frame
     while frame:
         if frame.f_code is not ask.__code__:

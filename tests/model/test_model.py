@@ -6,10 +6,15 @@ up to some length) and many single schedules are explored here, and more by `pyt
 
 from __future__ import annotations
 
+import ast
+import inspect
+from types import ModuleType
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import channel, layout
 from common.layout import Header
 from tests.model.explorer import (
     ALWAYS,
@@ -133,6 +138,27 @@ def test_every_field_that_processes_share_is_simulated() -> None:
     creators = {"version", "slot_count", "slot_size", "segment_size", "key_dev", "key_ino", "created_ns", "creator_pid"}
     fields = {name for name, value in vars(Header).items() if hasattr(value, "__set__") and hasattr(value, "offset")}
     assert fields - set(vars(SimulatedHeader)) == creators
+
+
+def loads(node: ast.AST) -> int:
+    """How many shared fields of the header the expression loads before it can give a value away."""
+    if isinstance(node, ast.BoolOp):  # what decides it is popped before the next operand
+        return max(map(loads, node.values))
+    if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+        return 0
+    own = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in SHARED
+    return own + sum(map(loads, ast.iter_child_nodes(node)))
+
+
+SHARED = {name for name in vars(SimulatedHeader) if hasattr(vars(SimulatedHeader)[name], "__set__")}
+
+
+@pytest.mark.parametrize("source", [channel, layout], ids=["channel", "layout"])
+def test_no_statement_loads_two_fields(source: ModuleType) -> None:
+    """The first would wait on Python's stack for the second, where fingerprint() cannot see it."""
+    statements = [node for node in ast.walk(ast.parse(inspect.getsource(source))) if isinstance(node, ast.stmt)]
+    found = [node.lineno for node in statements if sum(map(loads, ast.iter_child_nodes(node))) > 1]
+    assert not found
 
 
 def graph_of(*after: list[int]) -> Graph:
