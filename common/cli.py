@@ -218,12 +218,17 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
     """Run a program's main with its signals, its errors and its exit code."""
     _open_standard_descriptors()
     talk = Talk(program)
-    for number in ENDING:
-        if number is not signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
-            continue  # nohup
-        signal.signal(number, _interrupt)
     try:
-        return main(talk)
+        try:
+            for number in ENDING:
+                if number is signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    signal.signal(number, _interrupt)
+            return main(talk)
+        finally:
+            # All is done, or said below: a signal that comes now would be a traceback.
+            for number in ENDING:
+                if signal.getsignal(number) is _interrupt:
+                    signal.signal(number, signal.SIG_IGN)
     except Interrupted as interruption:
         talk.error(f"ended by {signal.Signals(interruption.number).name}")
         return 128 + interruption.number

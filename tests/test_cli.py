@@ -385,8 +385,13 @@ def test_after_one_signal_the_next_is_final(handlers: None) -> None:
 )
 def test_nohup_is_respected(handlers: None, number: signal.Signals, kept: bool) -> None:
     signal.signal(number, signal.SIG_IGN)
-    cli.run("writer", lambda talk: 0)
-    assert (signal.getsignal(number) is signal.SIG_IGN) is kept
+    assert cli.run("writer", lambda talk: signal.getsignal(number) is signal.SIG_IGN) == kept
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_behind_the_end_changes_nothing(handlers: None, number: signal.Signals) -> None:
+    assert cli.run("writer", lambda talk: 0) == 0
+    signal.raise_signal(number)
 
 
 @pytest.mark.parametrize("descriptor", [0, 1, 2])
