@@ -4,7 +4,8 @@ Imports point one way: programs -> (control, view) -> cli -> (sysv_family, strea
 channel never imports sysv: it is handed a family.
 """
 
-import signal
+# Built in, while signal.py would first import half a dozen files.
+import _signal as signal  # type: ignore[import-not-found]
 
 # Until cli.py has its own handlers in place, Ctrl-C is a plain end and not a traceback out of an import.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -411,7 +411,7 @@ def writer_options() -> argparse.Namespace:
     what.add_argument("message", metavar="MESSAGE", nargs="*", help="one record; without it, standard input")
     what.add_argument("-n", dest="newline", action="store_false", help="no newline behind MESSAGE")
     what.add_argument("--file", metavar="PATH", help="a file, as one record")
-    what.add_argument("--lines", action="store_true", help="standard input, a record a line (a terminal: always)")
+    what.add_argument("--lines", action="store_true", help="a record a line (standard input from a terminal: always)")
     what.add_argument("--resume", action="store_true", help="go on where a dead writer stopped (with --file)")
     what.add_argument("--verify", action="store_true", help="put a checksum on every fragment; the reader checks it")
     what.add_argument("--wait", action="store_true", help="return only when readers have consumed it all")

@@ -275,6 +275,7 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
         if wanted.exclusive:
             # EEXIST, in the kernel's own words; unless ipcrm was here in this instant.
             sysv.remove_segment(sysv.create_segment(place.segment_key, asked.segment_size, mode))
+            family.remove()
             raise ChannelError("EIDRM: the channel was removed just now, by ipcrm; start again")
         if wanted.mode is not None:
             _check_mode(family.stat(), wanted.mode)

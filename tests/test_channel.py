@@ -26,6 +26,7 @@ from common.layout import (
     UNKNOWN,
     BadSegment,
     Geometry,
+    Header,
     SlotHeader,
 )
 from common.streams import FileSink, FileSource, MessageSource
@@ -495,6 +496,25 @@ def test_a_reader_that_dies_before_its_commit_loses_nothing(local: Local) -> Non
     assert [(slot.record, slot.offset) for slot in heard] == [(0, PAGE)]
 
 
+@pytest.mark.parametrize(("stops", "heard"), [(True, [(1, 0)]), (False, [])], ids=["in its turn", "properly"])
+def test_a_reader_that_stopped_between_two_records_is_told_of_once(
+    key_path: Path, stops: bool, heard: list[tuple[int, int]]
+) -> None:
+    with Local(key_path, Geometry(3, PAGE)) as local:
+        writer, other, reader = local.writer(), local.reader(), local.reader()
+        send(writer, b"1", b"2", b"3")
+        other.receive(Collector())
+        if stops:
+            with pytest.raises(Died):
+                other.receive(Collector(dies_at=0))
+        continued: list[tuple[int, int]] = []
+        reader.on_continued = lambda slot: continued.append((slot.record, slot.offset + slot.taken))
+        sink = Collector()
+        reader.receive(sink)
+        reader.receive(sink)
+        assert (sink.data, continued) == (b"23", heard)
+
+
 @pytest.mark.parametrize(
     ("at_most", "receipts"),
     [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (4, [4, 1]), (5, [5]), (6, [5]), (None, [5])],
@@ -799,12 +819,13 @@ def test_a_writer_that_failed_leaves_its_unfinished_record(local: Local) -> None
     assert local.objects() == ["segment", *SEMAPHORES]
 
 
-def test_a_writer_that_leaves_a_removed_segment_says_what_is_lost(local: Local) -> None:
-    writer = local.writer()
+@pytest.mark.parametrize("leaver", ["writer", "reader"])
+def test_whoever_leaves_a_removed_segment_says_what_is_lost(local: Local, leaver: str) -> None:
+    writer, reader = local.writer(), local.reader()
     send(writer, b"1", b"2")
     sysv.remove_segment(sysv.open_segment(local.place.segment_key))
     with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed, .* with 2 of its slots unread$"):
-        local.leave(writer)
+        local.leave(writer) if leaver == "writer" else reader.leave()
     assert local.objects() == []
 
 
@@ -912,6 +933,49 @@ def test_wait_until_consumed_does_not_wait_for_what_others_send(local: Local) ->
     send(writer, b"unread")
     with pytest.raises(TimedOut):
         writer.wait_until_consumed()
+
+
+class Others:
+    """Time that passes while somebody waits, until `until` with others at work: they move `field` of the header."""
+
+    def __init__(self, header: Header, field: str, until: float) -> None:
+        self.now = 0.0
+        self._header, self._field, self._until = header, field, until
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now < self._until:
+            setattr(self._header, self._field, getattr(self._header, self._field) + 1)
+
+    # A turn that they never give us
+    def acquire(self, timeout: float) -> bool:
+        self.work(timeout)
+        return False
+
+    def holder(self) -> int:
+        return 4242
+
+
+@pytest.mark.parametrize("until", [0, 5], ids=["idle", "busy"])
+@pytest.mark.parametrize("field", ["head", "tail"])
+@pytest.mark.parametrize("wait", ["writer's turn", "reader's turn", "--wait"])
+def test_no_timeout_while_others_make_progress(
+    monkeypatch: pytest.MonkeyPatch, local: Local, wait: str, field: str, until: float
+) -> None:
+    writer, reader = local.writer(timeout=1), local.reader(timeout=1)
+    others = Others(writer.ring.header, field, until)
+    monkeypatch.setattr("common.channel.monotonic", lambda: others.now)
+    monkeypatch.setattr("common.channel.sleep", others.work)
+    assert isinstance(writer.family, SysvFamily) and isinstance(reader.family, SysvFamily)
+    if wait == "--wait":
+        writer.ring.header.head = 10**6
+        waiting: Callable[[], object] = writer.wait_until_consumed
+    else:
+        writer.family.writer_turn = reader.family.reader_turn = others  # type: ignore[assignment]
+        waiting = (lambda: send(writer, b"x")) if wait == "writer's turn" else (lambda: reader.receive(Collector()))
+    with pytest.raises(TimedOut, match=r"^gave up after 1 s of waiting"):
+        waiting()
+    assert others.now == pytest.approx(until + 1, abs=0.25)  # two heartbeats, and a bit
 
 
 def test_the_hot_path_asks_the_kernel_for_nothing_but_semaphores(local: Local) -> None:

@@ -8,17 +8,20 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import pytest
 
+import writer
 from common import cli
-from common.channel import Reason
+from common.channel import End, Reason
 from common.ipc import CallFailed, ChannelError, NotOurs, TimedOut, TornRecord
 from common.layout import BadSegment
 from common.sysv_family import Wanted
 from tests.helpers import ROOT
-from tests.in_process import run_python
+from tests.in_process import Local, run_python
 
 # Values of options
 
@@ -56,6 +59,7 @@ PARSED: list[tuple[Callable[[str], Any], str, Any]] = [
     (cli.owner_option, "1234", (1234, None)),
     (cli.owner_option, "1234:5678", (1234, 5678)),
     (cli.owner_option, ":5678", (None, 5678)),
+    (cli.owner_option, "4294967294:4294967294", (2**32 - 2, 2**32 - 2)),
     (cli.owner_option, ":root", (None, 0)),
     (cli.owner_option, "root:", (0, None)),
 ]
@@ -74,6 +78,11 @@ REFUSED: list[tuple[Callable[[str], Any], list[str], str]] = [
     (cli.seconds_option, ["", "-1", "nan", "inf", "soon", "1e99"], "is not a number of seconds"),
     (cli.channel_option, ["", "32", "-1", "1.0", "a", "²"], "is not a channel: 0 to 31"),
     (cli.owner_option, ["", ":"], "names neither a user nor a group"),
+    (
+        cli.owner_option,
+        ["4294967295", "0:4294967295", "99999999999"],
+        "is beyond the largest user or group number, 4294967294",
+    ),
     (cli.owner_option, ["no-such-user"], "no-such-user"),
     (cli.owner_option, ["root:no-such-group"], "no-such-group"),
 ]
@@ -290,6 +299,11 @@ def test_a_name_that_is_no_utf8_is_said_as_it_is(capfdbinary: pytest.CaptureFixt
     assert capfdbinary.readouterr().err == b"writer: caf\xe9\n"
 
 
+def test_a_line_stays_one_line_whatever_it_mentions(capfd: pytest.CaptureFixture[str]) -> None:
+    cli.Talk("writer").error("a\nb\r\x1b[31m\x7f\0")
+    assert capfd.readouterr().err == r"writer: a\nb\r\x1b[31m\x7f\x00" + "\n"
+
+
 def test_a_wait_is_told_once_after_a_second_when_somebody_is_missing(capfd: pytest.CaptureFixture[str]) -> None:
     talk = cli.Talk("reader")
     nobody, other, normal = Reason("nobody", missing=True), Reason("another", missing=True), Reason("normal")
@@ -412,3 +426,67 @@ except OSError as error:
 os.write(spare, f"{opened > 2} {answer}".encode())
 """
     assert run_python(code, descriptor) == "True Bad file descriptor"
+
+
+# The progress bar
+
+
+class Bar:
+    """A bar on a terminal that goes away at the call `fails_at`."""
+
+    task_ids = (0,)
+
+    def __init__(self, fails_at: str) -> None:
+        self.fails_at = fails_at
+        self.updates = 0
+
+    def start(self, total: int | None) -> Bar:
+        return self._call("start")
+
+    def update(self, task: int, *, completed: int, refresh: bool) -> None:
+        self.updates += 1
+        self._call("update")
+
+    def stop(self) -> None:
+        self._call("stop")
+
+    def _call(self, name: str) -> Bar:
+        if name == self.fails_at:
+            raise OSError(errno.EIO, "Input/output error")
+        return self
+
+
+@pytest.mark.parametrize(("fails_at", "updates"), [("start", 0), ("update", 1), ("stop", 3), ("never", 3)])
+def test_a_terminal_that_is_gone_ends_no_transfer(monkeypatch: pytest.MonkeyPatch, fails_at: str, updates: int) -> None:
+    bar, end = Bar(fails_at), SimpleNamespace(on_progress=None, bytes=5, records=1)
+    monkeypatch.setattr(cli, "_progress_bar", bar.start)
+    monkeypatch.setattr(cli, "WORTH_SAYING", 0)
+    monkeypatch.setattr(cli, "REFRESH", 0)
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    options = argparse.Namespace(quiet=False, no_progress=False, trace=False)
+    with cli.Tally(cast(End, end), options, bar=True) as tally:
+        for _ in range(3):
+            if end.on_progress:
+                end.on_progress()
+    assert bar.updates == updates
+    assert tally.summary("sent").startswith("sent 1 record, 5 bytes in ")
+
+
+@pytest.mark.parametrize(("resume", "total"), [("", 5), (" --resume", None)])
+def test_the_bar_of_a_resumed_file_has_no_total(
+    monkeypatch: pytest.MonkeyPatch, key_path: Path, tmp_path: Path, resume: str, total: int | None
+) -> None:
+    """How much of it is left is known only in the turn."""
+    totals: list[int | None] = []
+
+    class Tally(cli.Tally):
+        def __init__(self, *arguments: Any, total: int | None, **others: Any) -> None:
+            totals.append(total)
+            super().__init__(*arguments, total=total, **others)
+
+    monkeypatch.setattr(cli, "Tally", Tally)
+    (tmp_path / "input").write_bytes(b"12345")
+    options = parse("writer", f"--quiet --file F{resume}", monkeypatch)
+    with Local(key_path) as local, (tmp_path / "input").open("rb") as file:
+        writer.write(local.writer(), file.fileno(), options, cli.Talk("writer", quiet=True))
+    assert totals == [total]

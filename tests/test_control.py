@@ -164,6 +164,22 @@ def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: di
     assert local.objects() == ["segment", *SEMAPHORES]
 
 
+@needs_root
+def test_an_owner_who_gives_the_channel_away_has_succeeded(local: Local) -> None:
+    """He is not its creator, so he may not even look at it any more."""
+    writer = local.writer()
+    assert isinstance(writer.family, SysvFamily)
+    writer.family.set_mode(0o600)
+    writer.family.set_owner(NOBODY, NOBODY)
+    listener = Listener()
+    with pytest.MonkeyPatch.context() as patch, as_nobody():
+        patch.setattr(cli, "find_doorway", lambda *_: writer.doorway)
+        patch.setattr(cli, "find_place", lambda *_: local.place)
+        assert change(argparse.Namespace(chmod=None, chown=(1, None), remove=False), listener) == 0
+    assert listener.steps == [f"segment {shmid_of(writer)} and its semaphores: done"]
+    assert {owned.uid for owned in (writer.family.stat(), *writer.family.semaphores)} == {1}
+
+
 def test_a_foreign_segment_is_not_removed(local: Local) -> None:
     shmid = sysv.create_segment(local.place.segment_key, PAGE, 0o600)
     with pytest.raises(ChannelError, match=f"ipcrm -m {shmid}$"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,7 @@ from common.layout import (
     SlotHeader,
     read_geometry,
 )
+from tests.in_process import Died
 
 GEOMETRY = Geometry(slot_count=3, slot_size=2 * PAGE)
 
@@ -355,6 +358,15 @@ def test_fragments_share_a_slot_when_their_numbers_are_slot_count_apart(ring: Ri
     assert [ring.read_slot(number) for number in (0, 1, 2, 3)] == [slots[3], slots[1], slots[2], slots[3]]
 
 
+@pytest.mark.parametrize("use", ["read_slot", "write_slot", "take"])
+def test_the_last_number_of_all_is_no_fragments(memory: bytearray, ring: Ring, use: str) -> None:
+    before = bytes(memory)
+    arguments: dict[str, tuple[Any, ...]] = {"read_slot": (), "write_slot": (SlotHeader(*[1] * 9),), "take": (1,)}
+    with pytest.raises(BadSegment, match=rf"^head or tail is {UNKNOWN}, which cannot be counted further$"):
+        getattr(ring, use)(UNKNOWN, *arguments[use])
+    assert bytes(memory) == before
+
+
 def test_a_single_slot_has_two_headers(memory: bytearray) -> None:
     """The last published one says how far a dead writer got, so it must outlive the filling of the next."""
     memory[:] = segment(Geometry(1, PAGE))
@@ -441,3 +453,47 @@ def test_a_note_does_not_speak_for_another_tail(header: Header) -> None:
     header.note_output(NOTES[0])
     header.note_output(NOTES[2])
     assert (header.output_note(0), header.output_note(2)) == (None, NOTES[2])
+
+
+class DyingWords:
+    """The header as words, whose user dies before its store number `dies_at`, counted from 0."""
+
+    def __init__(self, words: memoryview, dies_at: int) -> None:
+        self._words, self._left = words, dies_at
+
+    def __getitem__(self, index: int) -> int:
+        return int(self._words[index])
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if not self._left:
+            raise Died
+        self._left -= 1
+        self._words[index] = value
+
+
+STORES = 5  # of a note
+
+
+@pytest.mark.parametrize("dies_at", range(STORES + 1))
+@pytest.mark.parametrize("new", [NOTES[0]._replace(dev=1, ino=2, size=3), NOTES[2]], ids=["same tail", "next but one"])
+def test_whoever_dies_in_a_note_leaves_no_mixture(
+    monkeypatch: pytest.MonkeyPatch, header: Header, new: OutputNote, dies_at: int
+) -> None:
+    old = NOTES[0]
+    header.note_output(old)
+    with monkeypatch.context() as patched:
+        patched.setattr(header, "_u64", DyingWords(header._u64, dies_at))
+        with pytest.raises(Died) if dies_at < STORES else nullcontext():
+            header.note_output(new)
+    left = {header.output_note(old.tail), header.output_note(new.tail)} - {None}
+    assert left <= ({new} if dies_at == STORES else {old})
+    assert left or 0 < dies_at < STORES
+
+
+def test_the_same_note_again_stores_nothing(monkeypatch: pytest.MonkeyPatch, header: Header) -> None:
+    """So a reader that notes it at each start cannot die in it."""
+    header.note_output(NOTES[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(header, "_u64", DyingWords(header._u64, 0))
+        header.note_output(NOTES[0])
+    assert header.output_note(0) == NOTES[0]

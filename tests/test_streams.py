@@ -203,6 +203,17 @@ def test_a_file_in_proc_is_read_to_its_end_though_its_size_is_0() -> None:
         assert (source.total, drain(source)) == (UNKNOWN, expected)
 
 
+@pytest.mark.parametrize(("claimed", "total"), [(10, 10), (11, UNKNOWN), (4096, UNKNOWN)])
+def test_a_file_without_the_last_byte_that_it_claims_is_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, file: int, claimed: int, total: int
+) -> None:
+    """Those in /sys claim a page."""
+    true = os.fstat(file)
+    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result((*true[:6], claimed, *true[7:])))
+    source = FileSource(file, "input")
+    assert (source.total, drain(source)) == (total, b"0123456789")
+
+
 def test_a_pipe_has_no_known_size_and_cannot_be_resumed(pipe: tuple[int, int]) -> None:
     source = FileSource(pipe[0], "standard input")
     assert source.total == UNKNOWN
@@ -315,6 +326,33 @@ def test_the_prompt_comes_before_each_read(pipe: tuple[int, int]) -> None:
     end = Recorder()
     streams.send_lines(cast(WriteEnd, end), pipe[0], prompt=prompt)
     assert prompts == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", [b"a\nb\n", b"a" * 50 + b"\nb\n", b"a" * 50], ids=["lines", "long line", "no end"])
+def test_a_read_takes_no_memory_for_a_whole_slot(
+    monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int], text: bytes
+) -> None:
+    """read(2) into new bytes takes all that it asks for; a slot may be a gigabyte."""
+    asked: list[int] = []
+    true_read = os.read
+
+    def read(descriptor: int, size: int) -> bytes:
+        asked.append(size)
+        return true_read(descriptor, min(size, ROOM))
+
+    class Roomy(Recorder):
+        def send(self, source: Source, *, verify: bool) -> None:
+            self.sent.append(("record", drain(source, 1000), 1))
+
+    monkeypatch.setattr(streams, "AT_ONCE", ROOM)
+    monkeypatch.setattr(os, "read", read)
+    os.write(pipe[1], text)
+    os.close(pipe[1])
+    end = Roomy()
+    end.ring.fragment_size = 2**30
+    streams.send_lines(cast(WriteEnd, end), pipe[0])
+    assert b"".join(data for _, data, _ in end.sent) == text
+    assert max(asked) <= ROOM
 
 
 # Sinks

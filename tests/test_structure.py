@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,43 @@ def test_every_module_has_its_unit_tests() -> None:
     # ipc.py is names and types only: nothing to test.
     missing = [m for m in MODULES if m != "ipc" and not (ROOT / "tests" / f"test_{m}.py").exists()]
     assert missing == []
+
+
+# Until common/__init__.py has run, Ctrl-C is a traceback: what comes before must be there already, or take no time.
+IN_NO_TIME = {"__future__"}  # one small file, which `from __future__ import annotations` cannot do without
+
+
+def before_common(program: str) -> list[str]:
+    """What a program imports, in order, before it imports anything of ours."""
+    found: list[str] = []
+    for node in ast.parse((ROOT / f"{program}.py").read_text()).body:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if (node.module or "").split(".")[0] == "common":
+                return found
+            found.append(node.module or "")
+    raise AssertionError(f"{program}.py imports nothing of ours")
+
+
+def loaded_after(code: str) -> set[str]:
+    """The modules that an interpreter has loaded from files once it has run `code`; isolated, so without site's."""
+    show = f"{code}\nimport sys; print(*(name for name, m in sys.modules.items() if getattr(m, '__file__', None)))"
+    done = subprocess.run([sys.executable, "-S", "-c", show], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("program", ["writer", "reader"])
+def test_nothing_slow_is_imported_before_ctrl_c_is_taken_care_of(program: str) -> None:
+    imported = before_common(program)
+    assert "os" in imported
+    at_start = loaded_after("import os")
+    code = "\n".join(f"import {name}" for name in imported)
+    assert loaded_after(code) - at_start <= IN_NO_TIME
+
+
+def test_taking_care_of_ctrl_c_imports_nothing_slow() -> None:
+    assert loaded_after("import common") - loaded_after("import os") == {"common"}
 
 
 @pytest.mark.parametrize("path", [*(f"common/{module}.py" for module in MODULES), "writer.py", "reader.py"])

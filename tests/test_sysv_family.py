@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,23 @@ def test_exclusive_creates_where_there_is_nothing(place: Place) -> None:
     family.detach()
 
 
+def test_exclusive_leaves_nothing_when_ipcrm_comes_between(
+    monkeypatch: pytest.MonkeyPatch, place: Place, family: SysvFamily
+) -> None:
+    """The channel is there when it is opened, and gone when creating it is to say EEXIST."""
+
+    def open_then_ipcrm(*arguments: Any) -> SysvFamily | None:
+        opened = open_channel(*arguments)
+        sysv.remove_segment(family.shmid)
+        return opened
+
+    monkeypatch.setattr("common.sysv_family.open_channel", open_then_ipcrm)
+    with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed just now, by ipcrm; start again$"):
+        join_channel(place, JOIN._replace(exclusive=True), ignore)
+    assert objects(place) == []
+    assert family.alone()
+
+
 def test_there_is_nothing_to_open(place: Place) -> None:
     assert open_channel(place, ignore) is None
     with pytest.raises(CallFailed) as error:
@@ -325,6 +343,18 @@ def test_check_removable_says_eperm_before_anything_is_changed(place: Place, fam
         family.check_removable()
     assert (error.value.name, error.value.strerror) == ("shmctl", "Operation not permitted")
     assert objects(place) == ALL
+
+
+@pytest.mark.parametrize("whose", ["ours", pytest.param("another user's", marks=needs_root)])
+def test_check_removable_removes_nothing(place: Place, whose: str) -> None:
+    """Also where it has to ask the kernel, because the channel is another user's and we are root."""
+    with as_nobody() if whose != "ours" else nullcontext():
+        family = create_channel(place, SMALL, 0o666)
+    before = bytes(family.memory), family.stat()._replace(change_time=0)
+    family.check_removable()
+    assert (bytes(family.memory), family.stat()._replace(change_time=0)) == before
+    assert objects(place) == ALL
+    family.detach()
 
 
 # Removal

@@ -133,6 +133,18 @@ def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> N
     assert [name for name in SEMAPHORES if shown[name]["value"] is None] == [SEMAPHORES[index]]
 
 
+@pytest.mark.parametrize("index", range(5))
+def test_a_foreign_semaphore_with_our_key_is_not_shown_as_ours(local: Local, index: int) -> None:
+    writer = local.writer()
+    assert isinstance(writer.family, SysvFamily)
+    semid = writer.family.semaphores[index].id
+    sysv.remove_semaphore(writer.family.semaphores[index])
+    sysv.create_semaphore(local.place.semaphore_keys[index], MODE, 7)
+    shown = snapshot(local)["semaphores"][SEMAPHORES[index]]
+    assert (shown["id"], shown["value"]) == (semid, None)
+    assert "ENOENT" in shown["error"]
+
+
 def test_json_on_standard_output(local: Local, capfd: pytest.CaptureFixture[str]) -> None:
     local.writer()
     assert show(local, as_json=True) == 0

@@ -146,6 +146,51 @@ def test_another_file_of_the_same_size_is_not_taken_for_sent(pair: Pair, content
     assert (received.code, received.out) == (0, CONTENT + CONTENT[::-1]), received
 
 
+def test_a_file_noted_and_not_begun_is_not_taken_for_the_lines_that_got_its_number(pair: Pair, tmp_path: Path) -> None:
+    """Its writer dies before its first fragment; another one's lines, just as many bytes, get that record number."""
+    given = make_file(tmp_path / "given", b"of the file\n")
+    run_doomed(pair, "_free_slot:1", "writer", "--file", given, *RING)
+    assert pair.write("--lines", stdin=b"of a line..\n").code == 0
+    assert pair.write("--file", given, "--resume").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, b"of a line..\nof the file\n"), received
+
+
+def test_another_file_of_the_size_of_the_torn_one_is_refused(pair: Pair, content: Path, tmp_path: Path) -> None:
+    tear_writer(pair, content, 2)
+    other = make_file(tmp_path / "other", CONTENT[::-1])
+    error = the_error(pair.write("--quiet", "--file", other, "--resume"))
+    assert error == "writer: this is not the file to resume: record 0 was begun from another one"
+    assert pair.write("--file", content, "--resume").code == 0
+    received = pair.read("--quiet")
+    assert (received.code, received.out) == (0, CONTENT), received
+
+
+@pytest.mark.parametrize("kind", ["line", "message"])
+def test_a_torn_line_or_message_is_not_continued_from_a_file(pair: Pair, tmp_path: Path, kind: str) -> None:
+    """Not even from the file that was sent just before, and is as long as the whole of it."""
+    text = b"x" * (3 * SLOT_SIZE) + b"\n"
+    given = make_file(tmp_path / "given", text)
+    assert pair.write("--file", given, *RING).code == 0
+    if kind == "line":
+        with given.open("rb") as stdin:
+            run_doomed(pair, "_publish:2", "writer", "--lines", stdin=stdin)
+    else:
+        run_doomed(pair, "_publish:2", "writer", text[:-1].decode())
+    error = the_error(pair.write("--quiet", "--file", given, "--resume"))
+    assert error == "writer: this is not the file to resume: record 1 is a message or a line"
+    assert pair.write("--remove").code == 0
+
+
+def test_an_empty_file_is_not_sent_twice(pair: Pair, tmp_path: Path) -> None:
+    """It does not tell its size; that it is all sent, its note tells."""
+    empty = make_file(tmp_path / "empty", b"")
+    assert pair.write("--file", empty, *RING).code == 0
+    again = pair.write("--file", empty, "--resume")
+    assert again.code == 0 and "sent 0 records" in again.err, again
+    assert "received 1 record, 0 bytes" in pair.read().err
+
+
 def test_resume_without_a_channel_starts_from_the_first_byte(pair: Pair, content: Path) -> None:
     assert pair.write("--file", content, "--resume", *RING).code == 0
     received = pair.read("--quiet")
@@ -239,6 +284,27 @@ def test_reader_resumes_between_two_lines_of_a_slot(pair: Pair, output: Path) ->
     assert pair.read("--output", output, "--count", 2, "--resume").code == 0
     resumed = pair.read("--output", output, "--resume")
     assert (resumed.code, output.read_bytes()) == (0, b"one\ntwo\nthree\nfour\n"), resumed
+
+
+def test_an_output_that_lacks_what_went_to_a_pipe_is_not_resumed(pair: Pair, output: Path) -> None:
+    """The second reader took a part of the same slot, so the file of the first no longer has all before the third."""
+    assert pair.write("--lines", stdin=b"one\ntwo\nthree\n").code == 0
+    assert pair.read("--output", output, "--count", 1).code == 0
+    assert pair.read("--count", 1).out == b"two\n"
+    error = the_error(pair.read("--quiet", "--output", output, "--resume"))
+    assert error.startswith("reader: cannot resume this output: ")
+    assert output.read_bytes() == b"one\n"
+    assert pair.read("--quiet").out == b"three\n"
+
+
+def test_reader_says_once_that_another_one_died_between_two_records(pair: Pair) -> None:
+    for word in ("one", "two", "three"):
+        assert pair.write(word, *RING).code == 0
+    run_doomed(pair, "_progressed:1", "reader")
+    after = pair.read()
+    assert (after.code, after.out) == (0, b"two\nthree\n"), after
+    assert after.err.count("where another reader stopped") == 1
+    assert "reader: going on at byte 0 of record 1, where another reader stopped\n" in after.err
 
 
 def test_reader_to_a_pipe_goes_on_where_a_dead_one_stopped(pair: Pair, content: Path, output: Path) -> None:

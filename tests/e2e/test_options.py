@@ -403,6 +403,7 @@ class TestQuiet:
 WRITER_USAGE = [
     ["--no-such-option"],
     ["--file", "x", "message"],
+    ["--file", "", "message"],
     ["--lines", "message"],
     ["--remove", "message"],
     ["--remove", "--file", "x"],
@@ -417,6 +418,8 @@ WRITER_USAGE = [
     ["--mode", "-1"],
     ["--chown", "no-such-user-at-all"],
     ["--chown", ":"],
+    ["--chown", "4294967295"],
+    ["--chown", "0:4294967295"],
     ["--slots", "-1"],
     ["--slots", "two"],
     ["--slots", "1.5"],
@@ -447,6 +450,7 @@ READER_USAGE = [
     ["--resume"],
     ["--status", "--count", "1"],
     ["--status", "--output", "x"],
+    ["--status", "--output", ""],
     ["--status", "--follow"],
     ["--status", "--keep"],
 ]
@@ -484,3 +488,66 @@ def test_bad_paths_leave_nothing(pair: Pair, tmp_path: Path) -> None:
     assert (output.code, output.err.count("\n")) == (1, 1)
     assert output.err.startswith(f"reader: {tmp_path}/no/where: ENOENT (No such file or directory)")
     assert segments(key_of(pair, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("writer", ["--file", ""]),
+        ("writer", ["--file", "", "--resume"]),
+        ("writer", ["--file", "", "--lines"]),
+        ("reader", ["--output", "", "--timeout", "0"]),
+    ],
+)
+def test_an_empty_path_is_a_path(pair: Pair, program: str, arguments: list[str]) -> None:
+    """It is not the same as none, and the message shows where it is."""
+    done = pair.run(program, "--quiet", *arguments)
+    assert (done.code, done.out, done.err) == (
+        1,
+        b"",
+        f"{program}: '': ENOENT (No such file or directory): there is no such file; check the path\n",
+    )
+    assert segments(key_of(pair, 1)) == []
+
+
+def under_another_name(pair: Pair, name: bytes) -> Pair:
+    """The pair on a second name of its key path: the keys stay the same."""
+    path = pair.directory / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    os.link(pair.key_path, path)
+    return Pair(path, pair.directory)
+
+
+@pytest.mark.parametrize("name", [b"key\xff\xfe", b"d[/b]", b"[red]key"], ids=repr)
+def test_key_path_may_have_any_name(pair: Pair, name: bytes) -> None:
+    """Bytes that are no UTF-8, and what would be markup in a table, 'b]' in a directory 'd['."""
+    renamed = under_another_name(pair, name)
+    assert renamed.write("hello").code == 0
+    tables = renamed.read("--status")
+    assert (tables.code, tables.err) == (0, "")
+    # However long the path is and wherever the table's title is broken.
+    assert os.fsencode(renamed.key_path) + b",channel0" in b"".join(tables.out.split())
+    assert status_of(renamed)["key_path"] == str(renamed.key_path)
+    read = renamed.read()
+    assert (read.code, read.out) == (0, b"hello\n")
+
+
+def test_key_path_may_be_a_fifo(pair: Pair) -> None:
+    """Opening it must not wait for a writer of its own."""
+    os.mkfifo(pair.directory / "fifo")
+    on_fifo = Pair(pair.directory / "fifo", pair.directory)
+    assert on_fifo.write("hello").code == 0
+    assert on_fifo.read().out == b"hello\n"
+    assert left_behind(keys_of(on_fifo.key_path)) == []
+
+
+def test_a_newline_in_a_name_ends_no_line(pair: Pair) -> None:
+    done = pair.write("--quiet", "--file", "no\nsuch")
+    assert done.err.startswith(r"writer: no\nsuch: ENOENT (No such file or directory): ")
+    assert done.err.count("\n") == 1
+    renamed = under_another_name(pair, b"new\nline")
+    traced = renamed.write("--trace", "hello").err.splitlines()
+    shown = str(pair.directory / r"new\nline")
+    (ftok, key) = (line for line in traced if "ftok" in line and ", 1)" in line)
+    assert ftok.startswith(f'ftok("{shown}", 1) = 0x') and key.endswith(f'= ftok("{shown}", 1)')
+    assert renamed.read("--quiet").out == b"hello\n"

@@ -6,12 +6,15 @@ import os
 import random
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
+import reader
+from common import cli
 from common.layout import SEMAPHORES
 from tests.e2e.launch import Child, start_command
 from tests.e2e.watch import (
@@ -25,6 +28,7 @@ from tests.e2e.watch import (
     value_of,
 )
 from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
+from tests.in_process import objects, place_of
 
 Place = Callable[[Pair], AbstractContextManager[Child]]
 
@@ -145,6 +149,23 @@ def assert_in_order(pair: Pair) -> None:
 
 
 class TestTheOtherSide:
+    def test_reader_after_one_ended_in_its_turn(self, pair: Pair) -> None:
+        """It stopped between two records, and the next one says so; the one after that has nothing to say."""
+        writer = pair.start("writer", "--lines", "--quiet")
+        reader = pair.start("reader", "--quiet", "--count", 2)
+        assert writer.stdin and reader.stdout
+        writer.stdin.write(b"one\n")
+        writer.stdin.flush()
+        assert reader.stdout.readline() == b"one\n"
+        wait_until(lambda: sleeps_on(pair, "full_slots"))
+        end(reader, signal.SIGINT)
+        assert finish(writer, b"two\n").code == 0
+        assert pair.write("three").code == 0
+        second, third = pair.read("--count", 1), pair.read()
+        assert (second.out, third.out) == (b"two\n", b"three\n")
+        assert second.err.count("going on at byte 0 of record 1, where another reader stopped\n") == 1
+        assert "where another reader stopped" not in third.err
+
     @ending_signals
     def test_writer_ended_inside_a_record(self, pair: Pair, number: signal.Signals) -> None:
         """The reader has what was sent and says what is missing; the next writer marks the record as torn."""
@@ -281,3 +302,23 @@ def test_stopped_reader_goes_on(pair: Pair) -> None:
     os.kill(reader.pid, signal.SIGCONT)
     read, written = finish(reader), finish(writer)
     assert (read.code, written.code, read.out) == (0, 0, data)
+
+
+@pytest.mark.parametrize(("sent", "left"), [(b"", []), (b"unread\n", ["segment", *SEMAPHORES])], ids=["over", "unread"])
+def test_reader_ended_as_soon_as_it_is_attached(
+    monkeypatch: pytest.MonkeyPatch, pair: Pair, sent: bytes, left: list[str]
+) -> None:
+    """It leaves like any other: what is over it removes, and it is attached to nothing any more."""
+
+    def interrupted(*_: object) -> None:
+        raise cli.Interrupted(signal.SIGINT)
+
+    assert pair.write("--lines", stdin=sent).code == 0
+    monkeypatch.setattr(sys, "argv", pair.command("reader", "--quiet")[1:])
+    monkeypatch.setattr(cli.Talk, "attached", interrupted)
+    with pytest.raises(cli.Interrupted):
+        reader.main(cli.Talk("reader"))
+    assert objects(place_of(pair.key_path)) == left
+    assert_in_order(pair)
+    if left:
+        assert pair.read().out == sent

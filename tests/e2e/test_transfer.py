@@ -272,3 +272,14 @@ class TestConsumerThatLeaves:
         assert data.endswith(read.out)
         # What the pipe had taken is gone with it; all else comes again, from the beginning of a slot.
         assert len(data) - len(read.out) in range(SLOT, len(data), SLOT)
+
+
+def test_a_file_that_claims_more_than_it_has(pair: Pair) -> None:
+    """Those in /sys claim a page."""
+    path = Path("/sys/class/net/lo/address")
+    if not path.exists():
+        pytest.skip("there is no /sys/class/net/lo here: mount sysfs on /sys")
+    assert path.stat().st_size > len(path.read_bytes())
+    assert pair.write("--file", path).code == 0
+    done = pair.read()
+    assert (done.code, done.out) == (0, path.read_bytes())

@@ -164,3 +164,20 @@ def test_the_segment_while_nobody_runs(pair: Pair) -> None:
     assert subprocess.run(advice[2].split(), check=False).returncode == 0
     assert pair.write("--quiet", "new").code == 0
     assert pair.read("--quiet").out == b"new\n"
+
+
+def test_the_segment_under_a_reader_that_has_enough(pair: Pair) -> None:
+    """It has its record; but the other one is lost with the segment, and that is no success."""
+    data = bytes(2**20)  # far more than a pipe holds
+    (pair.directory / "record").write_bytes(data)
+    assert pair.write("--quiet", "--file", pair.directory / "record").code == 0
+    assert pair.write("--quiet", "lost").code == 0
+    reader = pair.start("reader", "--quiet", "--count", 1)
+    wait_until(
+        lambda: (status := pair.status()) and status["semaphores"]["reader_turn"]["value"] == 0, "the reader's turn"
+    )
+    remove(pair, "segment")
+    done = finish(reader)
+    assert (done.code, done.out) == (1, data), done
+    assert done.err == ("reader: EIDRM: the channel was removed, by `--remove` or ipcrm, with 1 of its slots unread\n")
+    assert not objects(place_of(pair.key_path))

@@ -105,3 +105,15 @@ def test_a_reader_without_memory_for_its_checksums(pair: Pair) -> None:
     done = finish(pair.start("reader", "--quiet", preexec_fn=_limit(resource.RLIMIT_DATA, BIG // 4)))
     assert (done.code, done.out, done.err) == (1, b"", f"reader: {NO_MEMORY}")
     assert pair.read("--quiet").out == bytes(BIG)
+
+
+def test_lines_through_a_slot_that_fits_but_once(pair: Pair) -> None:
+    """The address space has room for the segment, and not for a read as large as its slot; a long line is no more."""
+    text = b"a line\n" + b"x" * 3 * 2**20 + b"\n"
+    arguments = ("--quiet", "--lines", "--slots", 1, "--slot-size", "1G")
+    writer = pair.start("writer", *arguments, preexec_fn=_limit(resource.RLIMIT_AS, 3 * 2**29))
+    reader = pair.start("reader", "--quiet", "--output", "output")
+    written = finish(writer, text)
+    assert (written.code, written.err) == (0, "")
+    assert finish(reader).code == 0
+    assert (pair.directory / "output").read_bytes() == text

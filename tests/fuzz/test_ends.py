@@ -29,6 +29,7 @@ from common.layout import (
     BadSegment,
     Header,
     OutputNote,
+    Ring,
 )
 from common.streams import MessageSource
 from tests.fuzz.effort import effort
@@ -141,6 +142,25 @@ def test_a_tail_moved_inside_a_record_is_no_success(tail: int) -> None:
     family.interfere.act = lambda: moved.into(memory) if Header(family.memory).tail == 1 else None
     with pytest.raises(BadSegment, match="tail"):
         receive_all(reader(family), sink)
+
+
+@pytest.mark.parametrize(
+    ("action", "field"), [("receive", "tail"), ("receive --count", "tail"), ("send", "head"), ("send lines", "head")]
+)
+def test_a_number_scribbled_between_its_check_and_its_use(
+    monkeypatch: pytest.MonkeyPatch, action: str, field: str
+) -> None:
+    """The fragment behind 2^64-1 has no number, so a BadSegment and not the ValueError of a store that does not fit."""
+    true_lag, memory = Ring.lag, honest_channel(1)
+
+    def lag(ring: Ring) -> int:
+        found = true_lag(ring)
+        setattr(ring.header, field, 2**64 - 1)
+        return found
+
+    monkeypatch.setattr(Ring, "lag", lag)
+    with pytest.raises(BadSegment, match="cannot be counted further"):
+        ACTIONS[action](FakeFamily(memory))
 
 
 @pytest.mark.parametrize("state", [FINISHED, REMOVED, 0, 77])

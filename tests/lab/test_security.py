@@ -33,8 +33,9 @@ from common.layout import (
     Header,
     read_geometry,
 )
-from common.sysv_family import Place, find_channel, open_channel
+from common.sysv_family import DEFAULT_GEOMETRY, Place, create_channel, find_channel, open_channel
 from tests.helpers import Pair
+from tests.in_process import as_nobody, place_of
 from tests.lab.calls import calls_in
 from tests.lab.shell import ended, second_user, start, strace
 
@@ -107,6 +108,21 @@ def test_our_programs_tell_another_user_so(pair: Pair, mode: str, command: tuple
     done = ended(start(pair, [*second_user(), *pair.command(program, "--quiet", *arguments)]))
     assert done.code == 1 and done.out == b"", done
     assert done.err.count("\n") == 1 and ("EACCES (" in done.err or "EPERM (" in done.err), done
+    assert _lasting(pair) == before
+    assert pair.read().out == b"hello\n"
+
+
+def test_root_without_the_right_to_remove_changes_nothing(pair: Pair) -> None:
+    """A container's root has no CAP_SYS_ADMIN: another user's data must outlive its --remove."""
+    shorn = [*second_user()[:1], "--bounding-set=-sys_admin"]  # needs root and setpriv, or skips
+    with as_nobody():
+        create_channel(place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
+    pair.write("hello")
+    before = _lasting(pair)
+    done = ended(start(pair, [*shorn, *pair.command("writer", "--quiet", "--remove")]))
+    assert (done.code, done.out) == (1, b""), done
+    assert done.err.startswith("writer: shmctl(") and ": EPERM (Operation not permitted): " in done.err, done
+    assert done.err.count("\n") == 1
     assert _lasting(pair) == before
     assert pair.read().out == b"hello\n"
 
