@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common import sysv
-from common.channel import End, Patience, Reason, WriteEnd
+from common.channel import End, Patience, ReadEnd, Reason, WriteEnd
 from common.ipc import ChannelError, Gone, TimedOut, TornRecord
 from common.layout import (
     ABORTED,
@@ -513,6 +513,172 @@ def test_a_reader_that_stopped_between_two_records_is_told_of_once(
         reader.receive(sink)
         reader.receive(sink)
         assert (sink.data, continued) == (b"23", heard)
+
+
+# Readers that are stopped inside a slot
+
+
+class Breaking(Collector):
+    """A sink that takes `room` bytes and then raises `error`."""
+
+    def __init__(self, room: int, error: type[BaseException]) -> None:
+        super().__init__()
+        self._room = room
+        self._error = error
+
+    def write(self, data: memoryview) -> None:
+        super().write(data[: self._room - self.size])
+        if self.size == self._room:
+            raise self._error
+
+
+def break_off(end: ReadEnd, room: int, error: type[BaseException] = Died, at_most: int | None = None) -> bytes:
+    """Receive until the sink breaks after `room` bytes; those bytes."""
+    sink = Breaking(room, error)
+    with pytest.raises(error):
+        while True:
+            end.receive(sink, at_most)
+    assert sink.size == room
+    return sink.data
+
+
+@pytest.mark.parametrize("room", [0, 1, PAGE - 1, PAGE, PAGE + 1, PAGE + 4, PAGE + 5])
+@pytest.mark.parametrize("error", [Died, KeyboardInterrupt, BrokenPipeError])
+@pytest.mark.parametrize("verify", [False, True], ids=["plain", "verify"])
+def test_what_is_out_of_a_record_is_committed_to_the_byte(
+    local: Local, room: int, error: type[BaseException], verify: bool
+) -> None:
+    data = os.urandom(PAGE + 5)
+    writer, stopped, reader = local.writer(), local.reader(), local.reader()
+    writer.send(MessageSource(data), verify=verify)
+    assert break_off(stopped, room, error) == data[:room]
+    assert (stopped.records, stopped.bytes) == (0, room)
+    sink = Collector()
+    assert reader.receive(sink) == (1, None)
+    assert sink.data == data[room:]
+    assert (reader.records, reader.bytes, reader.unread()) == (1, len(data) - room, 0)
+
+
+LINES_SENT = b"one\n\nthree\nfour\n"
+
+
+@pytest.mark.parametrize("room", range(len(LINES_SENT) + 1))
+@pytest.mark.parametrize("verify", [False, True], ids=["plain", "verify"])
+def test_what_is_out_of_lines_is_committed_to_the_byte(local: Local, room: int, verify: bool) -> None:
+    """The line that is cut in two counts for the reader that puts its end out."""
+    writer, stopped, reader = local.writer(), local.reader(), local.reader()
+    writer.send_lines(LINES_SENT, 4, verify=verify)
+    out = break_off(stopped, room)
+    assert (stopped.records, stopped.bytes) == (out.count(b"\n"), room)
+    sink = Collector()
+    assert reader.receive(sink) == (4 - stopped.records, None)
+    assert out + sink.data == LINES_SENT
+    assert (reader.records, reader.bytes, reader.unread()) == (4 - stopped.records, len(sink.data), 0)
+
+
+@pytest.mark.parametrize(
+    ("room", "whole"),
+    [(0, 0), (1, 0), (3, 0), (4, 4), (5, 5), (6, 5), (10, 5), (11, 11), (12, 11), (15, 11), (16, 16)],
+)
+def test_a_line_that_the_consumer_took_in_part_comes_again(local: Local, room: int, whole: int) -> None:
+    writer, stopped, reader = local.writer(), local.reader(), local.reader()
+    writer.send_lines(LINES_SENT, 4)
+    break_off(stopped, room, BrokenPipeError)
+    lines = LINES_SENT[:whole].count(b"\n")
+    assert (stopped.records, stopped.bytes) == (lines, whole)
+    sink = Collector()
+    assert reader.receive(sink) == (4 - lines, None)
+    assert sink.data == LINES_SENT[whole:]
+
+
+@pytest.mark.parametrize("rooms", [(1, 1), (2, 4, 3), (4, 0, 1), (7, 9)], ids=str)
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "record"])
+def test_one_slot_and_several_readers_that_are_stopped(local: Local, rooms: tuple[int, ...], lines: bool) -> None:
+    """Each begins where the one before it stopped, which it is told."""
+    writer = local.writer()
+    if lines:
+        writer.send_lines(LINES_SENT, 4)
+    else:
+        send(writer, LINES_SENT)
+    got, records = b"", 0
+    for room in rooms:
+        stopped = local.reader()
+        heard: list[SlotHeader] = []
+        stopped.on_continued = heard.append
+        begun = len(got)
+        got += break_off(stopped, room)
+        records += stopped.records
+        assert [slot.taken for slot in heard] == ([begun] if begun else [])
+    reader, sink = local.reader(), Collector()
+    assert reader.receive(sink) == ((4 if lines else 1) - records, None)
+    assert got + sink.data == LINES_SENT
+
+
+@pytest.mark.parametrize(
+    ("room", "receipts"), [(1, [1, 1, 1, 1]), (4, [1, 1, 1]), (6, [1, 1]), (10, [1, 1]), (15, [1]), (16, [0])]
+)
+def test_taken_inside_a_line(local: Local, room: int, receipts: list[int]) -> None:
+    """The rest of the line is a line of its own, also for a reader that takes one at a time."""
+    writer, reader = local.writer(), local.reader()
+    writer.send_lines(LINES_SENT, 4)
+    break_off(local.reader(), room)
+    sink = Collector()
+    got = []
+    while reader.unread():
+        receipt = reader.receive(sink, 1)
+        assert receipt is not None
+        got.append(receipt.records)
+    assert (got, sink.data) == (receipts, LINES_SENT[room:])
+
+
+def test_at_most_and_a_sink_that_breaks(local: Local) -> None:
+    """It takes a line, and half of the next one."""
+    writer, stopped, reader = local.writer(), local.reader(), local.reader()
+    writer.send_lines(LINES_SENT, 4)
+    out = break_off(stopped, 7, at_most=1)
+    assert (stopped.records, stopped.bytes) == (2, 7)
+    assert out + take_slot(reader) == LINES_SENT
+
+
+def take_slot(end: ReadEnd) -> bytes:
+    sink = Collector()
+    end.receive(sink)
+    return sink.data
+
+
+class Unlucky:
+    """A semaphore whose next token is not put back, because a signal came."""
+
+    def __init__(self, counter: Any) -> None:
+        self.acquire = counter.acquire
+
+    def release(self) -> None:
+        raise Died
+
+
+def test_a_slot_whose_tail_has_moved_is_not_committed_again(key_path: Path) -> None:
+    """The writer may have filled it anew: nothing of that is taken."""
+    with Local(key_path, Geometry(1, PAGE)) as local:
+        writer, stopped, reader = local.writer(), local.reader(), local.reader()
+        send(writer, b"one")
+        assert isinstance(stopped.family, SysvFamily)
+        stopped.family.empty_slots = Unlucky(stopped.family.empty_slots)  # type: ignore[assignment]
+        with pytest.raises(Died):
+            stopped.receive(Collector())
+        assert (stopped.ring.header.tail, stopped.ring.read_slot(0).taken) == (1, 0)
+        send(writer, b"two")
+        assert take_slot(reader) == b"two"
+
+
+def test_lines_that_are_noted_as_taken_are_not_taken_again(local: Local) -> None:
+    writer, stopped, reader = local.writer(), local.reader(), local.reader()
+    writer.send_lines(LINES_SENT, 4)
+    assert isinstance(stopped.family, SysvFamily)
+    stopped.family.full_slots = Unlucky(stopped.family.full_slots)  # type: ignore[assignment]
+    with pytest.raises(Died):
+        stopped.receive(Collector(), 2)
+    assert (stopped.records, stopped.bytes) == (2, 5)
+    assert take_slot(reader) == LINES_SENT[5:]
 
 
 @pytest.mark.parametrize(
@@ -1065,6 +1231,24 @@ def test_resume_keeps_the_records_before(key_path: Path, output: Path) -> None:
         local.detach(reader)
         local.reader(resume=True).receive(file_sink(output))
     assert output.read_bytes() == b"first " + b"x" * PAGE + b"second"
+
+
+def test_resume_behind_a_fragment_that_was_put_out_in_part(local: Local, output: Path) -> None:
+    """A full disk: what is in the file is committed, so nothing of it is cut off and nothing comes twice."""
+
+    class Full(FileSink):
+        def write(self, data: memoryview) -> None:
+            super().write(data[: PAGE + 10 - self.size])
+            if self.size == PAGE + 10:
+                raise Died
+
+    data = os.urandom(PAGE + 50)
+    send(local.writer(), data)
+    with pytest.raises(Died):
+        local.reader().receive(Full(os.open(output, os.O_WRONLY | os.O_CREAT), str(output)))
+    reader = local.reader(resume=True)
+    assert reader.receive(file_sink(output)) == (1, None)
+    assert (output.read_bytes(), reader.bytes) == (data, 40)
 
 
 def test_resume_inside_a_lines_slot(local: Local, output: Path) -> None:

@@ -402,6 +402,21 @@ def test_nohup_is_respected(handlers: None, number: signal.Signals, kept: bool) 
     assert cli.run("writer", lambda talk: signal.getsignal(number) is signal.SIG_IGN) == kept
 
 
+def test_a_signal_as_soon_as_it_is_heard_is_a_line(
+    handlers: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hear = signal.signal
+
+    def hear_at_once(number: int, handler: Any) -> None:
+        hear(number, handler)
+        if handler is cli._interrupt:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(signal, "signal", hear_at_once)
+    assert cli.run("writer", lambda talk: 0) == 128 + signal.SIGINT
+    assert capfd.readouterr().err == "writer: ended by SIGINT\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_behind_the_end_changes_nothing(handlers: None, number: signal.Signals) -> None:
     assert cli.run("writer", lambda talk: 0) == 0

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import itertools
 import os
+import resource
+import signal
+import socket
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
+from types import FrameType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +24,7 @@ from common.channel import Source, WriteEnd
 from common.layout import UNKNOWN
 from common.streams import FileSink, FileSource, MessageSource, StreamSink, open_output, read_into, read_some
 from tests.helpers import PATIENCE, wait_until
-from tests.in_process import in_thread
+from tests.in_process import Died, in_thread
 
 ROOM = 8  # bytes in the slots of Recorder
 
@@ -380,6 +386,201 @@ def test_a_full_disk_is_an_error_with_a_name() -> None:
         StreamSink(descriptor, "/dev/full").write(memoryview(b"x"))
     os.close(descriptor)
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, "/dev/full")
+
+
+# How much is out, whatever interrupts a write
+
+
+@pytest.fixture
+def deadly_signal() -> Iterator[signal.Signals]:
+    """A signal whose handler raises Died."""
+
+    def die(*_: object) -> None:
+        raise Died
+
+    before = signal.signal(signal.SIGUSR1, die)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt_when_asleep(number: signal.Signals) -> None:
+    """Send it to the main thread, once that sleeps in the kernel."""
+    main = threading.main_thread()
+    wait_until(lambda: is_asleep(main), "the main thread asleep")
+    signal.pthread_kill(cast(int, main.ident), number)
+
+
+def read_all(descriptor: int) -> bytes:
+    """All that a pipe holds now."""
+    os.set_blocking(descriptor, False)
+    data = b""
+    while True:
+        try:
+            data += os.read(descriptor, 2**20)
+        except BlockingIOError:
+            return data
+
+
+@pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "nonblocking"])
+@pytest.mark.parametrize("before", [0, 100], ids=["in_the_middle", "with_an_earlier_write"])
+def test_the_size_is_true_when_a_signal_ends_a_write_to_a_full_pipe(
+    pipe: tuple[int, int], deadly_signal: signal.Signals, blocking: bool, before: int
+) -> None:
+    """A blocked write(2) then returns what the pipe took, and the handler runs before anybody can look at that."""
+    data = os.urandom(1_000_003)
+    os.set_blocking(pipe[1], blocking)
+    sink = StreamSink(pipe[1])
+    sink.write(memoryview(data[:before]))
+
+    def interrupt() -> None:
+        wait_until(lambda: streams._left_in_pipe(pipe[0]) >= capacity(pipe) - 4096, "a full pipe")
+        interrupt_when_asleep(deadly_signal)
+
+    with in_thread(interrupt) as interrupted:
+        with pytest.raises(Died):
+            sink.write(memoryview(data)[before:])
+        interrupted()
+    out = read_all(pipe[0])
+    assert capacity(pipe) - 4096 <= sink.size == len(out)
+    assert out == data[: len(out)]
+
+
+def test_the_size_is_true_when_a_signal_ends_a_write_of_which_nothing_is_out(
+    pipe: tuple[int, int], deadly_signal: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """write(2) fails with EINTR: the pipe was full before."""
+    write, begun = os.write, threading.Event()
+
+    def telling_write(descriptor: int, data: memoryview) -> int:
+        begun.set()
+        return write(descriptor, data)
+
+    def interrupt() -> None:
+        assert begun.wait(PATIENCE)
+        interrupt_when_asleep(deadly_signal)
+
+    sink = StreamSink(pipe[1])
+    full = capacity(pipe)
+    sink.write(memoryview(bytes(full)))
+    monkeypatch.setattr(os, "write", telling_write)
+    with in_thread(interrupt) as interrupted:
+        with pytest.raises(Died):
+            sink.write(memoryview(b"more"))
+        interrupted()
+    assert (sink.size, len(read_all(pipe[0]))) == (full, full)
+
+
+def capacity(pipe: tuple[int, int]) -> int:
+    return fcntl.fcntl(pipe[1], fcntl.F_GETPIPE_SZ)
+
+
+def dying_at(number: int) -> Callable[[FrameType, str, Any], Any]:
+    """A trace function that raises Died before the `number`-th bytecode instruction executed in streams.py."""
+    instructions = itertools.count(1)
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != streams.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and next(instructions) == number:
+            raise Died
+        return trace
+
+    return trace
+
+
+def test_the_size_is_true_between_any_two_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python runs a signal's handler between two of them, so that is where it may raise."""
+    monkeypatch.setattr(streams, "MAX_FRAGMENT", 4)
+    tracing = sys.gettrace()
+    sizes = []
+    for number in itertools.count(1):
+        read_end, write_end = os.pipe()
+        sink = StreamSink(write_end)
+        try:
+            sys.settrace(dying_at(number))
+            sink.write(memoryview(b"ten bytes!"))
+        except Died:
+            sizes.append(sink.size)
+        else:
+            break
+        finally:
+            sys.settrace(tracing)
+            assert sink.size == streams._left_in_pipe(read_end)
+            os.close(read_end)
+            os.close(write_end)
+    assert sizes == sorted(sizes) and set(sizes) == {0, 4, 8, 10}
+
+
+def leaves_after(monkeypatch: pytest.MonkeyPatch, writes: int, leave: Callable[[], None]) -> None:
+    """The consumer leaves when write(2) was called so often, with four bytes at a time."""
+    write = os.write
+    calls = itertools.count(1)
+
+    def next_write(descriptor: int, data: memoryview) -> int:
+        if next(calls) == writes + 1:
+            leave()
+        return write(descriptor, data)
+
+    monkeypatch.setattr(streams, "MAX_FRAGMENT", 4)
+    monkeypatch.setattr(os, "write", next_write)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 4, 7, 8])
+def test_what_the_consumer_left_in_the_pipe_is_not_out(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    def leave() -> None:
+        os.read(pipe[0], taken)
+        os.close(pipe[0])
+
+    leaves_after(monkeypatch, 2, leave)
+    sink = StreamSink(pipe[1])
+    with pytest.raises(BrokenPipeError):
+        sink.write(memoryview(b"twelve bytes"))
+    assert sink.size == taken
+
+
+def test_an_earlier_write_stays_out_though_the_pipe_still_has_it(pipe: tuple[int, int]) -> None:
+    sink = StreamSink(pipe[1])
+    sink.write(memoryview(b"committed"))
+    os.close(pipe[0])
+    with pytest.raises(BrokenPipeError):
+        sink.write(memoryview(b"x"))
+    assert sink.size == len(b"committed")
+
+
+def test_what_a_sockets_other_side_has_sent_is_not_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIONREAD of a socket counts what comes in; what went out is gone, read or not."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"in")
+        leaves_after(monkeypatch, 1, lambda: theirs.shutdown(socket.SHUT_RD))
+        sink = StreamSink(ours.fileno())
+        with pytest.raises(BrokenPipeError):
+            sink.write(memoryview(b"two writes"))
+        assert sink.size == 4
+
+
+def test_the_size_of_a_file_is_true_when_the_disk_is_full(tmp_path: Path) -> None:
+    """A limit on the size of files does what a full disk does: a short write, then an error (setrlimit(2))."""
+    path = tmp_path / "output"
+    path.write_bytes(b"0123456789")
+    sink = open_output(str(path))
+    sink.cut(4)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (7, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            sink.write(memoryview(b"ABCDEF"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (path.read_bytes(), sink.size) == (b"0123ABC", 7)
+    sink.write(memoryview(b"DEF"))
+    assert (path.read_bytes(), sink.size) == (b"0123ABCDEF", 10)
+
+
+# Outputs
 
 
 def test_an_output_file_is_untouched_until_it_is_cut(tmp_path: Path) -> None:

@@ -92,17 +92,18 @@ class Stage:
         self,
         *words: object,
         strike: stepper.Strike | None = None,
+        by: int = signal.SIGKILL,
         stdin: Path = NOTHING,
         stdout: Path = NOTHING,
     ) -> Child:
-        """Start "writer" or "reader" with arguments; it appends its data to `stdout` and dies when `strike` says."""
+        """Start "writer" or "reader" with arguments; it appends its data to `stdout`; `by` comes when `strike` says."""
         program, *arguments = (str(word) for word in words)
         said = self.directory / f"said-{len(self.children)}"
         said.unlink(missing_ok=True)
         pid = os.fork()
         if not pid:
             _redirect(stdin, stdout, said)
-            _become(f"{ROOT / program}.py", ["--key-path", str(self.key_path), *arguments], strike)
+            _become(f"{ROOT / program}.py", ["--key-path", str(self.key_path), *arguments], strike, by)
         self.children.append(Child(pid, [program, *arguments], said))
         return self.children[-1]
 
@@ -119,6 +120,20 @@ class Stage:
         victim = self.start(*words, strike=strike, stdin=stdin, stdout=stdout)
         assert victim.wait() in (KILLED, code), f"the victim ended with {victim.wait()}\n{victim.said}"
         return victim.wait() == KILLED
+
+    def interrupt(self, strike: stepper.Strike, *words: object, stdout: Path) -> bool:
+        """Run the victim under SIGINT; whether it was struck. One that was not must end with 0.
+
+        Until the program hears the signal itself, it dies of it like any other; behind its last word it is deaf.
+        """
+        victim = self.start(*words, strike=strike, by=signal.SIGINT, stdout=stdout)
+        code, struck = victim.wait(), "killed at step" in victim.said
+        legal = {-signal.SIGINT, 128 + signal.SIGINT} if struck else {0}
+        if "detached" in victim.said:
+            legal.add(0)
+        assert code in legal, f"the victim ended with {code}\n{victim.said}"
+        assert ("ended by SIGINT" in victim.said) == (code == 128 + signal.SIGINT), victim.said
+        return struck
 
     def read(self) -> bytes:
         """What a reader that must succeed finds in the channel."""
@@ -172,12 +187,13 @@ def _redirect(stdin: Path, stdout: Path, stderr: Path) -> None:
         os.close(opened)
 
 
-def _become(program: str, arguments: list[str], strike: stepper.Strike | None) -> None:
+def _become(program: str, arguments: list[str], strike: stepper.Strike | None, by: int) -> None:
     """Be that program until the end of this process."""
     code = 1
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs us in the background is deaf to it
     try:
         if strike:
-            stepper.install(strike, said=2)
+            stepper.install(strike, said=2, by=by)
         stepper.run(program, arguments)
         code = 0
     except SystemExit as end:

@@ -6,8 +6,12 @@ What must hold after every role, a fresh start and nothing left behind, is Stage
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from unittest import mock
 
+from common import streams
 from common.layout import FINISHED
 from tests.crash.driver import CONTENT, SLOT_SIZE, Child, Stage
 from tests.crash.stepper import Strike, at_call
@@ -154,6 +158,55 @@ def _kill_and_resume_reader(stage: Stage, strike: Strike, *resume: str) -> bool:
     return killed
 
 
+def interrupted_reader_of_a_file(stage: Stage, strike: Strike) -> bool:
+    """A file of several fragments."""
+    stage.run("writer", "--file", stage.input, *WIDE)
+    return _interrupt_reader(stage, strike, CONTENT)
+
+
+def interrupted_reader_of_checksums(stage: Stage, strike: Strike) -> bool:
+    """The same, put out from the copy that was checked."""
+    stage.run("writer", "--verify", "--file", stage.input, *WIDE)
+    return _interrupt_reader(stage, strike, CONTENT)
+
+
+def interrupted_reader_of_lines(stage: Stage, strike: Strike) -> bool:
+    """Many lines in each of three slots."""
+    _fill_with_lines(stage)
+    return _interrupt_reader(stage, strike, LINES)
+
+
+def interrupted_reader_of_some_lines(stage: Stage, strike: Strike) -> bool:
+    """One that stops after a line inside the second slot."""
+    _fill_with_lines(stage)
+    return _interrupt_reader(stage, strike, LINES, "--count", 7)
+
+
+def _fill_with_lines(stage: Stage) -> None:
+    lines = stage.directory / "lines"
+    lines.write_bytes(LINES)
+    stage.run("writer", "--lines", *WIDE, stdin=lines)
+
+
+def _interrupt_reader(stage: Stage, strike: Strike, whole: bytes, *arguments: object) -> bool:
+    """It puts a slot into a pipe in several writes: what is out is committed to the byte, the next one has the rest."""
+    pipe = stage.directory / "pipe"
+    if not pipe.exists():
+        os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with mock.patch.object(streams, "MAX_FRAGMENT", SLOT_SIZE // 2 - 1):
+            struck = stage.interrupt(strike, "reader", *arguments, stdout=pipe)
+        died = stage.children[-1].wait() == -signal.SIGINT
+        first = os.read(descriptor, len(whole) + 1)
+    finally:
+        os.close(descriptor)
+    second = stage.read() if stage.header() else b""
+    assert first + second == whole, f"{len(first)} + {len(second)} bytes, not {len(whole)}"
+    assert not (died and first), "a reader that has begun must hear the signal"
+    return struck
+
+
 def _is_over(stage: Stage) -> bool:
     """Whether a reader has come to the end: removed the channel, or died while it did."""
     header = stage.header()
@@ -230,5 +283,15 @@ ROLES: dict[str, Role] = {
         remover_under_a_waiting_writer,
         reader_clears_a_half_made_channel,
         writer_clears_a_half_removed_channel,
+    )
+}
+
+INTERRUPTIONS: dict[str, Role] = {
+    role.__name__: role
+    for role in (
+        interrupted_reader_of_a_file,
+        interrupted_reader_of_checksums,
+        interrupted_reader_of_lines,
+        interrupted_reader_of_some_lines,
     )
 }

@@ -43,14 +43,36 @@ def at_call(function: str, nth: int) -> Strike:
     return strike
 
 
+def in_call(function: str, nth: int, number: int) -> Strike:
+    """Die before the `number`-th line that the `nth` call of this function executes, itself or in what it calls."""
+    calls: list[FrameType] = []
+    lines = 0
+
+    def strike(_: int, frame: FrameType) -> bool:
+        nonlocal lines
+        caller: FrameType | None = frame
+        while caller and caller.f_code.co_name != function:
+            caller = caller.f_back
+        if caller and not (calls and calls[-1] is caller):
+            calls.append(caller)
+        inside = caller is not None and len(calls) == nth
+        lines += inside
+        return inside and lines == number
+
+    return strike
+
+
 def parse_strike(text: str) -> Strike:
     """A step, "700", or a call, "_publish:3"."""
     function, _, number = text.rpartition(":")
     return at_call(function, int(number)) if function else at_step(int(number))
 
 
-def install(strike: Strike, said: int | None = None) -> None:
-    """From the next call on, ask `strike` before each line; the line we die at is written to descriptor `said`."""
+def install(strike: Strike, said: int | None = None, by: int = signal.SIGKILL) -> None:
+    """From the next call on, ask `strike` before each line; the line we die at is written to descriptor `said`.
+
+    `by` is the signal; a handler for it runs before that line.
+    """
     step = 0
 
     def line(frame: FrameType, event: str, _: object) -> Any:
@@ -62,7 +84,7 @@ def install(strike: Strike, said: int | None = None) -> None:
                     code = frame.f_code
                     where = f"{os.path.basename(code.co_filename)}:{frame.f_lineno} in {code.co_name}"
                     os.write(said, f"killed at step {step}, {where}\n".encode())
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), by)
         return line
 
     def call(frame: FrameType, _: str, __: object) -> Any:

@@ -2,7 +2,7 @@
 
 A step is a line executed inside a function of common/ or of the program. Steps are tried until the victim ends by
 itself. The tests run the same with a --stride; a failure names the step, and `--role NAME --offset STEP --stride 0`
-repeats it alone.
+repeats it alone. The roles of test_interrupted.py, whose victim is not killed but interrupted, are played by name.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import multiprocessing
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.crash.driver import Stage
-from tests.crash.roles import ROLES
-from tests.crash.stepper import at_step
+from tests.crash.roles import INTERRUPTIONS, ROLES
+from tests.crash.stepper import Strike, at_step, in_call
 
 # After so many failures a role has said enough; it might otherwise never come to its end.
 ENOUGH = 3
@@ -35,8 +35,11 @@ class Result(NamedTuple):
     failures: list[str]
 
 
-def sweep(role: str, steps: Iterable[int], key_path: Path | None = None) -> Result:
+def sweep(
+    role: str, steps: Iterable[int], key_path: Path | None = None, strike_at: Callable[[int], Strike] = at_step
+) -> Result:
     """Play the role once for each step, until its victim survives."""
+    play = {**ROLES, **INTERRUPTIONS}[role]
     kills = last = 0
     failures = []
     with tempfile.TemporaryDirectory() as directory:
@@ -44,7 +47,7 @@ def sweep(role: str, steps: Iterable[int], key_path: Path | None = None) -> Resu
         for step in steps:
             stage.begin()
             try:
-                killed = ROLES[role](stage, at_step(step))
+                killed = play(stage, strike_at(step))
                 stage.finish()
             except Exception:
                 killed = True
@@ -65,14 +68,19 @@ def _touch(path: Path) -> Path:
 def main() -> int:
     """Print a line a role, then the failures; 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--role", action="append", choices=ROLES, help="only this one (may be repeated)")
+    parser.add_argument(
+        "--role", action="append", choices=[*ROLES, *INTERRUPTIONS], help="only this one (may be repeated)"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="so many roles at once")
     parser.add_argument("--stride", type=int, default=1, help="every so many steps (1); 0: only the offset")
     parser.add_argument("--offset", type=int, default=1, help="the first step (1)")
+    parser.add_argument("--within", metavar="NAME:N", help="count the steps in the N-th call of this function only")
     parser.add_argument("--key-path", type=Path, help="with --jobs 1: the key path to play on")
     options = parser.parse_args()
     steps = itertools.count(options.offset, options.stride) if options.stride else [options.offset]
-    play = partial(sweep, steps=steps, key_path=options.key_path)
+    function, _, nth = (options.within or "").partition(":")
+    strike_at = partial(in_call, function, int(nth)) if function else at_step
+    play = partial(sweep, steps=steps, key_path=options.key_path, strike_at=strike_at)
     roles = options.role or list(ROLES)
     with multiprocessing.Pool(options.jobs) as pool:
         results = [_show(result) for result in pool.imap(play, roles, chunksize=1)]

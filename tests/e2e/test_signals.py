@@ -18,6 +18,7 @@ from common import cli
 from common.layout import SEMAPHORES
 from tests.e2e.launch import Child, start_command
 from tests.e2e.watch import (
+    is_full,
     is_taken,
     key_of,
     segments,
@@ -213,7 +214,7 @@ class TestTheOtherSide:
 
     @ending_signals
     def test_reader_ended_while_the_ring_is_full(self, pair: Pair, number: signal.Signals) -> None:
-        """The writer waits on, and the next reader gets all that the first one had not committed."""
+        """The writer waits on, and the next reader gets all that the first one had not put out."""
         data = given(pair, 2**18).read_bytes()
         writer = pair.start("writer", *ONE_SLOT, "--file", given(pair, 2**18))
         first = pair.start("reader")
@@ -222,18 +223,22 @@ class TestTheOtherSide:
         wait_until(lambda: sleeps_on(pair, "empty_slots"))
         second = pair.read()
         assert (finish(writer).code, second.code) == (0, 0)
-        assert data.startswith(ended.out) and data.endswith(second.out)
-        again = len(ended.out) + len(second.out) - len(data)
-        assert 0 <= again <= SLOT, "at most the fragment that the first reader had not committed comes again"
+        assert ended.out + second.out == data
 
     @ending_signals
-    def test_reader_ended_inside_a_fragment(self, pair: Pair, number: signal.Signals) -> None:
-        data = given(pair, 2**20).read_bytes()
-        with reader_writing_its_output(pair) as child:
-            begun = end(child, number)
-        read = pair.read()
-        assert begun.out
-        assert (read.code, begun.out + read.out) == (0, data), "what is out is out, to the byte"
+    @pytest.mark.parametrize("source", ["--file", "--lines"])
+    def test_reader_ended_inside_a_slot(self, pair: Pair, source: str, number: signal.Signals) -> None:
+        """It waits inside write(2): what the pipe took of the slot is committed, to the byte."""
+        path = given(pair, 2**20)
+        with path.open("rb") as file:
+            arguments = {"--file": ("--file", path), "--lines": ("--lines",)}[source]
+            assert finish(pair.start("writer", *arguments, stdin=file)).code == 0
+        child = pair.start("reader")
+        wait_until(lambda: is_full(child.stdout) and state_of(child.pid) == "S", "a full pipe")
+        ended, read = end(child, number), pair.read()
+        assert (ended.code, read.code) == (128 + number, 0), (ended, read)
+        assert 0 < len(ended.out) < 2**18, "less than a slot"
+        assert ended.out + read.out == path.read_bytes()
 
     @ending_signals
     def test_follower_ended_with_nothing_to_read(self, pair: Pair, number: signal.Signals) -> None:

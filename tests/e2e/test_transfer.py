@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -270,8 +271,47 @@ class TestConsumerThatLeaves:
         assert_done(left, read, written)
         assert "EPIPE" not in left.err
         assert data.endswith(read.out)
-        # What the pipe had taken is gone with it; all else comes again, from the beginning of a slot.
+        # The slots that the pipe had taken whole are gone with it; all else comes again.
         assert len(data) - len(read.out) in range(SLOT, len(data), SLOT)
+
+    @pytest.mark.parametrize("taken", [[1], [5000], [70_000], [1, 5000, 70_000]], ids=str)
+    def test_each_consumer_of_a_file_goes_on_at_the_byte(self, pair: Pair, tmp_path: Path, taken: list[int]) -> None:
+        """What it left in the pipe is not lost with it."""
+        data = content(1_000_000)
+        (tmp_path / "given").write_bytes(data)
+        assert_done(pair.write("--file", tmp_path / "given"))
+        begin = 0
+        for size in taken:
+            got, left = take_and_leave(pair, size)
+            assert got == data[begin : begin + size]
+            noun = "byte" if size == 1 else "bytes"
+            assert f"received 0 records, {size} {noun} in" in left.err
+            begin += size
+        rest = pair.read()
+        assert_done(rest)
+        assert rest.out == data[begin:]
+        assert f"received 1 record, {len(rest.out)} bytes in" in rest.err
+
+    @pytest.mark.parametrize("taken", [[1], [5000], [70_000], [1, 5000, 70_000]], ids=str)
+    def test_each_consumer_of_lines_gets_whole_lines(self, pair: Pair, tmp_path: Path, taken: list[int]) -> None:
+        """A line that it took in part comes again, whole, and no other."""
+        data = b"".join(b"line %d " % number + b"." * (number % 97) + b"\n" for number in range(15_000))
+        (tmp_path / "given").write_bytes(data)
+        with (tmp_path / "given").open("rb") as given:
+            assert_done(finish(pair.start("writer", "--lines", stdin=given)))
+        begin = 0
+        for size in taken:
+            got, left = take_and_leave(pair, size)
+            assert got == data[begin : begin + size]
+            assert not got.endswith(b"\n"), "it left inside a line"
+            whole = got[: got.rfind(b"\n") + 1]
+            lines = whole.count(b"\n")
+            assert f"received {lines} records, {len(whole)} bytes in" in left.err
+            begin += len(whole)
+        rest = pair.read()
+        assert_done(rest)
+        assert rest.out == data[begin:]
+        assert f"received {len(rest.out.splitlines())} records, {len(rest.out)} bytes in" in rest.err
 
 
 def test_a_file_that_claims_more_than_it_has(pair: Pair) -> None:
@@ -283,3 +323,17 @@ def test_a_file_that_claims_more_than_it_has(pair: Pair) -> None:
     assert pair.write("--file", path).code == 0
     done = pair.read()
     assert (done.code, done.out) == (0, path.read_bytes())
+
+
+def take_and_leave(pair: Pair, size: int) -> tuple[bytes, Finished]:
+    """A reader whose consumer takes `size` bytes and closes the pipe: those bytes, and how the reader ended."""
+    reader = pair.start("reader")
+    assert reader.stdout
+    got = b""
+    while len(got) < size:
+        got += os.read(reader.stdout.fileno(), size - len(got))
+    reader.stdout.close()
+    reader.stdout = None
+    left = finish(reader)
+    assert_done(left)
+    return got, left

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import sysv_ipc
 
@@ -19,6 +22,13 @@ SHM_DEST = 0o1000  # <sys/shm.h>: marked for removal, and going away with the la
 def state_of(pid: int) -> str:
     """The letter of proc_pid_stat(5): R runs, S sleeps, T is stopped, Z is dead."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def is_full(pipe: IO[bytes] | None) -> bool:
+    """Whether the pipe that we read from takes no more (FIONREAD, F_GETPIPE_SZ)."""
+    assert pipe
+    waiting = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+    return waiting == fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
 
 
 def key_of(pair: Pair, project_id: int) -> int:
