@@ -550,7 +550,7 @@ class ReadEnd(End):
             except BaseException as error:
                 if self.ring.header.tail == number:
                     out = payload[slot.taken : slot.taken + sink.size - before]
-                    self._commit_part(number, slot, out, isinstance(error, BrokenPipeError))
+                    self._commit_part(sink, number, slot, out, isinstance(error, BrokenPipeError))
                 raise
         self._progressed(end - slot.taken)
         if end < slot.length:
@@ -565,7 +565,7 @@ class ReadEnd(End):
     def _commit(self, sink: Sink, number: int, slot: SlotHeader, end: int) -> None:
         """The bytes of a slot up to `end` are out."""
         if end < slot.length:
-            self.ring.take(number, end)
+            self._take(sink, number, end)
             self.family.full_slots.release()  # the slot's token goes back with what is left in it
             return
         self._note_output(sink, number + 1, 0)
@@ -573,7 +573,7 @@ class ReadEnd(End):
         self.ring.header.tail = number + 1  # the commit
         self.family.empty_slots.release()
 
-    def _commit_part(self, number: int, slot: SlotHeader, out: memoryview, consumer_gone: bool) -> None:
+    def _commit_part(self, sink: Sink, number: int, slot: SlotHeader, out: memoryview, consumer_gone: bool) -> None:
         """The bytes `out` of a slot are out, when an exception came."""
         length = len(out)
         if slot.flags & LINES:
@@ -582,8 +582,13 @@ class ReadEnd(End):
             if consumer_gone:  # what it took of a line is lost: the next one gets all of it
                 length = begun.rfind(b"\n") + 1
         if length:
-            self.ring.take(number, slot.taken + length)
+            self._take(sink, number, slot.taken + length)
             self.bytes += length
+
+    def _take(self, sink: Sink, number: int, taken: int) -> None:
+        if not sink.identity:  # what a stream took of the slot, no file has
+            self.ring.header.forget_output(number)
+        self.ring.take(number, taken)
 
     def _check(self, number: int, slot: SlotHeader) -> None:
         """Whether this fragment follows on the last one that we consumed, if nobody consumed any since."""
@@ -652,9 +657,8 @@ class ReadEnd(End):
         )
 
     def _note_output(self, sink: Sink, tail: int, taken: int) -> None:
-        # A stream's inode of 0 says that no file has all of what was received.
-        dev, ino = sink.identity or (0, 0)
-        self.ring.header.note_output(OutputNote(tail, dev, ino, (sink.size - taken) % 2**64))
+        if sink.identity:
+            self.ring.header.note_output(OutputNote(tail, *sink.identity, (sink.size - taken) % 2**64))
 
     def leave(self) -> bool:
         """In the doorway: True when the channel is over; we have then removed it, unless `keep`.

@@ -181,12 +181,17 @@ class Header:
         Two notes take turns, so the one that belongs to the current tail stands until the tail has moved: that is
         what makes the new note count.
         """
-        if self.output_note(note.tail) == note:
-            return
         at = self.OUTPUT_NOTES // 8 + 4 * (note.tail % 2)
+        if self._u64[at + 3] == note.tail and self.output_note(note.tail) == note:
+            return
         self._u64[at + 3] = UNKNOWN  # nobody's tail: whoever dies in here leaves no note, not one of two halves
         for index, value in enumerate((note.dev, note.ino, note.size, note.tail)):
             self._u64[at + index] = value
+
+    def forget_output(self, tail: int) -> None:
+        """No file has all that was received before fragment `tail` and in it."""
+        if self.output_note(tail):
+            self._u64[self.OUTPUT_NOTES // 8 + 4 * (tail % 2) + 3] = UNKNOWN
 
     def output_note(self, tail: int) -> OutputNote | None:
         """The note that belongs to `tail`, if there is one."""

@@ -195,10 +195,12 @@ class StreamSink:
         Raises OSError; BrokenPipeError when nobody reads any more, and then what is left in the pipe is not out.
         """
         begun = self.size
+        done = 0
         try:
-            while self.size < begun + len(data):
-                with data[self.size - begun :][:MAX_FRAGMENT] as rest:
+            while done < len(data):
+                with data[done : done + MAX_FRAGMENT] as rest:
                     _patiently(self._descriptor, self._name, partial(self._write_some, rest), to_write=True)
+                done = self.size - begun
         except BrokenPipeError:
             self._sizes.append(max(self.size - _left_in_pipe(self._descriptor), begun))
             raise
