@@ -181,9 +181,9 @@ class Header:
         Two notes take turns, so the one that belongs to the current tail stands until the tail has moved: that is
         what makes the new note count.
         """
-        at = self.OUTPUT_NOTES // 8 + 4 * (note.tail % 2)
-        if self._u64[at + 3] == note.tail and self.output_note(note.tail) == note:
+        if self.output_note(note.tail) == note:
             return
+        at = self._output_note_at(note.tail)
         self._u64[at + 3] = UNKNOWN  # nobody's tail: whoever dies in here leaves no note, not one of two halves
         for index, value in enumerate((note.dev, note.ino, note.size, note.tail)):
             self._u64[at + index] = value
@@ -191,13 +191,17 @@ class Header:
     def forget_output(self, tail: int) -> None:
         """No file has all that was received before fragment `tail` and in it."""
         if self.output_note(tail):
-            self._u64[self.OUTPUT_NOTES // 8 + 4 * (tail % 2) + 3] = UNKNOWN
+            self._u64[self._output_note_at(tail) + 3] = UNKNOWN
 
     def output_note(self, tail: int) -> OutputNote | None:
         """The note that belongs to `tail`, if there is one."""
-        at = self.OUTPUT_NOTES // 8 + 4 * (tail % 2)
-        dev, ino, size, noted = (self._u64[at + index] for index in range(4))
-        return OutputNote(noted, dev, ino, size) if noted == tail and ino else None
+        at = self._output_note_at(tail)
+        if self._u64[at + 3] != tail or not self._u64[at + 1]:
+            return None
+        return OutputNote(tail, self._u64[at], self._u64[at + 1], self._u64[at + 2])
+
+    def _output_note_at(self, tail: int) -> int:
+        return self.OUTPUT_NOTES // 8 + 4 * (tail % 2)
 
 
 class SlotHeader(NamedTuple):

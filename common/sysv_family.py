@@ -128,16 +128,18 @@ class SysvFamily:
         return f"segment {self.shmid}"
 
     def open_semaphores(self, permission: int = READ_WRITE) -> None:
-        """Open all five by key. Raises CallFailed, ENOENT for one that is gone or is not the one we noted."""
+        """Open all five. Raises what open_semaphore raises."""
+        self._use([self.open_semaphore(index, permission) for index in range(len(SEMAPHORES))])
+
+    def open_semaphore(self, index: int, permission: int = 0) -> Any:
+        """Open SEMAPHORES[index] by key. Raises CallFailed, ENOENT when it is gone or is not the one we noted."""
         with Header(self.memory) as header:
-            noted = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
-        opened = []
-        for key, semid in zip(self.place.semaphore_keys, noted, strict=True):
-            semaphore = sysv.open_semaphore(key, permission)
-            if semaphore.id != semid:
-                raise CallFailed("semget", (key, 1, permission), errno.ENOENT)
-            opened.append(semaphore)
-        self._use(opened)
+            noted = header.semaphore_id(index)
+        key = self.place.semaphore_keys[index]
+        semaphore = sysv.open_semaphore(key, permission)
+        if semaphore.id != noted:
+            raise CallFailed("semget", (key, 1, permission), errno.ENOENT)
+        return semaphore
 
     def _use(self, semaphores: list[Any]) -> None:
         self.semaphores = semaphores

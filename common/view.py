@@ -7,7 +7,6 @@ and the semaphores may have moved between one look and the next.
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import json
 import os
@@ -15,7 +14,6 @@ import time
 from typing import Any
 
 from common import cli, sysv
-from common.ipc import CallFailed
 from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, BadSegment, Header, read_geometry
 from common.streams import StreamSink
 from common.sysv_family import Place, SysvFamily, find_channel
@@ -99,9 +97,7 @@ def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
     with Header(family.memory) as header:
         noted = header.semaphore_id(index)
     try:
-        semaphore = sysv.open_semaphore(family.place.semaphore_keys[index])
-        if semaphore.id != noted:
-            raise CallFailed("semget", (family.place.semaphore_keys[index], 1, 0), errno.ENOENT)
+        semaphore = family.open_semaphore(index)
         value = sysv.semaphore_value(semaphore)
         last_pid = sysv.semaphore_last_pid(semaphore)
     except OSError as error:
