@@ -31,6 +31,8 @@ IPC_RMID, IPC_SET, IPC_STAT = 0, 1, 2  # <sys/ipc.h>
 IPC_NOWAIT = 0o4000
 SIZE_MAX = 2**64 - 1
 SEM_UNDO = 0x1000
+NO_UID = 2**32 - 1  # (uid_t) -1
+_OVERFLOW = 65534  # how an id reads that has no number in our user namespace (user_namespaces(7))
 SHM_DEST = 0o1000  # in shm_perm.mode: removed, and going away with its last detach
 
 
@@ -115,10 +117,22 @@ class _ShmidDs(ctypes.Structure):
     ]
 
 
-class _SemidDs(ctypes.Structure):
-    """struct semid_ds of 64-bit Linux: its permissions, and room for the rest (<bits/types/struct_semid_ds.h>)."""
+# x86-64 keeps an unused word behind each time, for the sake of its 32 bits (<bits/types/struct_semid_ds.h>).
+_UNUSED_WORD = ctypes.c_ulong * (1 if os.uname().machine == "x86_64" else 0)
 
-    _fields_ = [("perm", _IpcPerm), ("rest", ctypes.c_ulong * 7)]
+
+class _SemidDs(ctypes.Structure):
+    """struct semid_ds of 64-bit Linux (<bits/types/struct_semid_ds.h>)."""
+
+    _fields_ = [
+        ("perm", _IpcPerm),
+        ("otime", ctypes.c_long),
+        ("unused1", _UNUSED_WORD),
+        ("ctime", ctypes.c_long),
+        ("unused2", _UNUSED_WORD),
+        ("members", ctypes.c_ulong),
+        ("reserved", ctypes.c_ulong * 2),
+    ]
 
 
 class _Sembuf(ctypes.Structure):
@@ -251,11 +265,11 @@ class SegmentStat(NamedTuple):
         return bool(self.mode & SHM_DEST)
 
 
-def _shmctl(shmid: int, command: int, buffer: _ShmidDs | None) -> int:
+def _shmctl(shmid: int, command: int, buffer: _ShmidDs | None, answers: tuple[int, ...] = ()) -> int:
     result: int = _libc.shmctl(shmid, command, None if buffer is None else ctypes.byref(buffer))
     number = ctypes.get_errno() if result < 0 else 0
     shown = None if number and command == IPC_STAT else buffer  # a failed IPC_STAT fills nothing in
-    return _done("shmctl", (shmid, command, shown), result, number)
+    return _done("shmctl", (shmid, command, shown), result, number, answers)
 
 
 def _stat_buffer(shmid: int) -> _ShmidDs:
@@ -287,6 +301,28 @@ def set_segment(shmid: int, *, mode: int | None = None, uid: int | None = None, 
     ds = _stat_buffer(shmid)
     _change(ds, mode, uid, gid)
     _shmctl(shmid, IPC_SET, ds)
+
+
+def check_segment_removable(shmid: int, stat: SegmentStat) -> None:
+    """Ask the kernel for the right that IPC_RMID needs: IPC_SET needs the same, and stores `stat`, what is there.
+
+    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_SET; see shmctl(2).
+    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
+    """
+    ds = _ShmidDs()
+    _fill_unchanged(ds, stat)
+    if _shmctl(shmid, IPC_SET, ds, answers=(errno.EINVAL,)):
+        _stat_buffer(shmid)  # EINVAL from here: there is no such segment (any more)
+
+
+def _fill_unchanged(ds: _ShmidDs | _SemidDs, stat: SegmentStat | SemaphoreStat) -> None:
+    """What an IPC_SET needs to change nothing.
+
+    An owner who has no number in our user namespace reads as 65534, which IPC_SET refuses with EINVAL, after it has
+    looked at the right (EPERM); unless 65534 is somebody in here, and he would get it. (uid_t)-1 is nobody anywhere.
+    """
+    outside = _OVERFLOW in (stat.uid, stat.gid)
+    _change(ds, stat.mode & 0o777, NO_UID if outside else stat.uid, stat.gid)
 
 
 def remove_segment(shmid: int) -> None:
@@ -375,6 +411,46 @@ def set_semaphore(semaphore: Any, *, mode: int | None = None, uid: int | None = 
     _semctl_struct(semaphore.id, IPC_SET, ds)
 
 
+class SemaphoreStat(NamedTuple):
+    """What IPC_STAT says of a set of semaphores (struct semid_ds); times in seconds since the epoch, 0 for never."""
+
+    key: int
+    uid: int
+    gid: int
+    cuid: int
+    cgid: int
+    mode: int
+    members: int
+    operation_time: int
+    change_time: int
+
+
+def stat_semaphore(semaphore: Any) -> SemaphoreStat:
+    """Who owns and who made it, its mode, how many are in its set, when it was last operated on.
+
+    C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_STAT; see semctl(2).
+    Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
+    """
+    ds = _SemidDs()
+    _semctl_struct(semaphore.id, IPC_STAT, ds)
+    perm = ds.perm
+    return SemaphoreStat(
+        *(perm.key, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode), *(ds.members, ds.otime, ds.ctime)
+    )
+
+
+def check_semaphore_removable(semaphore: Any, stat: SemaphoreStat) -> None:
+    """Ask the kernel for the right that IPC_RMID needs, as check_segment_removable does.
+
+    C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_SET; see semctl(2).
+    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
+    """
+    ds = _SemidDs()
+    _fill_unchanged(ds, stat)
+    if _semctl_struct(semaphore.id, IPC_SET, ds, answers=(errno.EINVAL,)):
+        _semctl_struct(semaphore.id, IPC_STAT, ds)  # EINVAL from here: there is no such semaphore (any more)
+
+
 def semaphore_creator(semaphore: Any) -> int:
     """The uid of the process that made it.
 
@@ -387,12 +463,28 @@ def semaphore_creator(semaphore: Any) -> int:
     return uid
 
 
-def _semctl_struct(semid: int, command: int, ds: _SemidDs) -> None:
-    result = _libc.semctl(semid, 0, command, ctypes.byref(ds))
+def sleepers_for_tokens(semaphore: Any) -> int:
+    """How many processes sleep until it has a token.
+
+    C: int semctl(int semid, int semnum, int cmd), with GETNCNT; see semctl(2). Fails like semaphore_value.
+    """
+    return _semctl(semaphore, "GETNCNT", call=lambda: semaphore.waiting_for_nonzero)
+
+
+def sleepers_for_zero(semaphore: Any) -> int:
+    """How many processes sleep until it has none.
+
+    C: int semctl(int semid, int semnum, int cmd), with GETZCNT; see semctl(2). Fails like semaphore_value.
+    """
+    return _semctl(semaphore, "GETZCNT", call=lambda: semaphore.waiting_for_zero)
+
+
+def _semctl_struct(semid: int, command: int, ds: _SemidDs, answers: tuple[int, ...] = ()) -> int:
+    result: int = _libc.semctl(semid, 0, command, ctypes.byref(ds))
     name = "IPC_STAT" if command == IPC_STAT else "IPC_SET"
     number = ctypes.get_errno() if result < 0 else 0
     shown = None if number and command == IPC_STAT else ds  # a failed IPC_STAT fills nothing in
-    _done("semctl", (semid, 0, name, shown), result, number)
+    return _done("semctl", (semid, 0, name, shown), result, number, answers)
 
 
 def _change(ds: _ShmidDs | _SemidDs, mode: int | None, uid: int | None, gid: int | None) -> None:
@@ -468,3 +560,15 @@ def wait_semaphore(semaphore: Any, timeout: float) -> bool:
     number = ctypes.get_errno() if result < 0 else 0
     _done("semtimedop", arguments, result, number, (errno.EAGAIN, errno.EINTR))
     return not number
+
+
+def forced_removal() -> bool:
+    """Whether the kernel destroys a segment with its last detach, IPC_RMID or not (kernel.shm_rmid_forced, proc(5)).
+
+    False when it cannot be read.
+    """
+    try:
+        with open("/proc/sys/kernel/shm_rmid_forced") as setting:
+            return setting.read().strip() == "1"
+    except OSError:
+        return False

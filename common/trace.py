@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.ipc import CallFailed
-from common.sysv import Call, key_text
+from common.sysv import NO_UID, Call, key_text
 
 _GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"))
 _SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))
@@ -155,7 +155,8 @@ def _semctl(semid: int, number: int, command: str, *arguments: Any) -> list[str]
 
 def _permissions(buffer: Any) -> str:
     perm = buffer.perm
-    return f"uid={perm.uid}, gid={perm.gid}, mode=0{perm.mode:o}"
+    uid = -1 if perm.uid == NO_UID else perm.uid
+    return f"uid={uid}, gid={perm.gid}, mode=0{perm.mode:o}"
 
 
 def _semop(semid: int, change: int, flags: int) -> list[str]:

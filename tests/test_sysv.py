@@ -5,10 +5,13 @@ Errnos that need the whole system's limits (ENOSPC) or a hostile kernel are prov
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +23,8 @@ from common import sysv
 from common.ipc import CallFailed, Gone
 from common.layout import PAGE
 from common.sysv import Call
-from tests.helpers import PATIENCE, is_root, wait_until
+from tests.faults.tools import private_ipc, private_mounts
+from tests.helpers import PATIENCE, ROOT, is_root, wait_until
 from tests.in_process import NOBODY, as_nobody, ignore, in_thread, observing, place_of, remove_objects, run_python
 
 needs_root = pytest.mark.skipif(not is_root(), reason="only root can become another user: run the tests as root")
@@ -393,6 +397,9 @@ def test_a_waiter_on_a_removed_semaphore_wakes_with_eidrm(key: int, semaphore: A
         (lambda semaphore: sysv.wait_semaphore(semaphore, 0), "semtimedop"),
         (sysv.semaphore_value, "semctl"),
         (sysv.semaphore_last_pid, "semctl"),
+        (sysv.stat_semaphore, "semctl"),
+        (sysv.sleepers_for_tokens, "semctl"),
+        (sysv.sleepers_for_zero, "semctl"),
         (lambda semaphore: sysv.set_semaphore_value(semaphore, 1), "semctl"),
         (lambda semaphore: sysv.set_semaphore(semaphore, mode=0o600), "semctl"),
         (sysv.remove_semaphore, "semctl"),
@@ -414,6 +421,9 @@ def test_a_removed_semaphore_is_gone(semaphore: Any, call: Callable[[Any], objec
         (lambda semaphore: sysv.wait_semaphore(semaphore, 0), "semtimedop", "EACCES"),
         (sysv.semaphore_value, "semctl", "EACCES"),
         (sysv.semaphore_last_pid, "semctl", "EACCES"),
+        (sysv.stat_semaphore, "semctl", "EACCES"),
+        (sysv.sleepers_for_tokens, "semctl", "EACCES"),
+        (sysv.sleepers_for_zero, "semctl", "EACCES"),
         (lambda semaphore: sysv.set_semaphore_value(semaphore, 1), "semctl", "EACCES"),
     ],
 )
@@ -470,6 +480,108 @@ def test_ipc_set_of_a_semaphore(semaphore: Any) -> None:
 def test_ipc_set_of_a_semaphores_owner(semaphore: Any) -> None:
     sysv.set_semaphore(semaphore, uid=NOBODY, gid=NOBODY)
     assert (semaphore.mode, semaphore.uid, semaphore.gid) == (0o640, NOBODY, NOBODY)
+
+
+def test_ipc_stat_of_a_semaphore(key: int, semaphore: Any) -> None:
+    stat = sysv.stat_semaphore(semaphore)
+    uid, gid = os.geteuid(), os.getegid()
+    assert stat._replace(change_time=0) == sysv.SemaphoreStat(
+        key=key,
+        uid=uid,
+        gid=gid,
+        cuid=uid,
+        cgid=gid,
+        mode=0o640,
+        members=1,
+        operation_time=0,
+        change_time=0,
+    )
+    sysv.try_semaphore(semaphore)
+    stat = sysv.stat_semaphore(semaphore)
+    assert (stat.operation_time, stat.change_time > 0) == (semaphore.o_time, True)
+    assert stat.operation_time > 0
+
+
+def test_ipc_stat_counts_the_members_of_a_set(key: int) -> None:
+    ctypes.CDLL(None).semget(ctypes.c_int(key), 3, sysv.IPC_CREAT | sysv.IPC_EXCL | 0o600)
+    assert sysv.stat_semaphore(sysv.open_semaphore(key)).members == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "sleep", "counts"),
+    [
+        (0, lambda semaphore: sysv.wait_semaphore(semaphore, PATIENCE), (1, 0)),
+        (2, lambda semaphore: semaphore.Z(), (0, 1)),
+    ],
+    ids=["for a token", "for zero"],
+)
+def test_sleepers_are_counted(
+    key: int, semaphore: Any, value: int, sleep: Callable[[Any], object], counts: tuple[int, int]
+) -> None:
+    def sleepers() -> tuple[int, int]:
+        return sysv.sleepers_for_tokens(semaphore), sysv.sleepers_for_zero(semaphore)
+
+    sysv.set_semaphore_value(semaphore, value)
+    assert sleepers() == (0, 0)
+    sleeping = sysv.open_semaphore(key)
+    sleeping.block = True
+    with in_thread(lambda: sleep(sleeping)) as woken:
+        wait_until(lambda: sleepers() == counts, "a sleeper")
+        sysv.set_semaphore_value(semaphore, 0 if value else 1)
+        woken()
+    assert sleepers() == (0, 0)
+
+
+def check_segment(shmid: int) -> None:
+    sysv.check_segment_removable(shmid, sysv.stat_segment(shmid))
+
+
+def check_semaphore(semaphore: Any) -> None:
+    sysv.check_semaphore_removable(semaphore, sysv.stat_semaphore(semaphore))
+
+
+OWNERS = [
+    (None, None),
+    pytest.param(1, 2, marks=needs_root),
+    # As somebody reads who has no number in our user namespace; here 65534 is somebody.
+    pytest.param(NOBODY, None, marks=needs_root),
+    pytest.param(None, NOBODY, marks=needs_root),
+]
+
+
+@pytest.mark.parametrize(("uid", "gid"), OWNERS)
+def test_asking_for_the_right_to_remove_changes_nothing(
+    key: int, shmid: int, semaphore: Any, uid: int | None, gid: int | None
+) -> None:
+    sysv.set_segment(shmid, mode=0o604, uid=uid, gid=gid)
+    sysv.set_semaphore(semaphore, mode=0o604, uid=uid, gid=gid)
+    before = sysv.stat_segment(shmid), sysv.stat_semaphore(semaphore)
+    check_segment(shmid)
+    check_semaphore(semaphore)
+    after = sysv.stat_segment(shmid), sysv.stat_semaphore(semaphore)
+    assert [stat._replace(change_time=0) for stat in after] == [stat._replace(change_time=0) for stat in before]
+
+
+@needs_root
+def test_the_right_to_remove_is_refused_with_eperm(key: int) -> None:
+    shmid, semaphore = sysv.create_segment(key, PAGE, 0o666), sysv.create_semaphore(key, 0o666, 1)
+    with as_nobody():
+        assert failure(lambda: check_segment(shmid)) == ("shmctl", "EPERM")
+        assert failure(lambda: check_semaphore(semaphore)) == ("semctl", "EPERM")
+
+
+@pytest.mark.parametrize("owner", [os.geteuid(), NOBODY])
+def test_the_right_to_remove_what_is_no_more(shmid: int, semaphore: Any, owner: int) -> None:
+    """EINVAL has two meanings here: an owner who is no one, which is an answer, and an id that is no one's."""
+    stats = sysv.stat_segment(shmid)._replace(uid=owner), sysv.stat_semaphore(semaphore)._replace(uid=owner)
+    sysv.remove_segment(shmid)
+    sysv.remove_semaphore(semaphore)
+    for check in (
+        lambda: sysv.check_segment_removable(shmid, stats[0]),
+        lambda: sysv.check_semaphore_removable(semaphore, stats[1]),
+    ):
+        with pytest.raises(Gone):
+            check()
 
 
 def test_a_removed_semaphore_frees_its_key(key: int, semaphore: Any) -> None:
@@ -539,6 +651,8 @@ def test_every_call_on_a_semaphore_is_reported_with_its_arguments(key: int) -> N
         sysv.release_semaphore(semaphore)
         sysv.semaphore_value(semaphore)
         sysv.semaphore_last_pid(semaphore)
+        sysv.sleepers_for_tokens(semaphore)
+        sysv.sleepers_for_zero(semaphore)
         sysv.remove_semaphore(semaphore)
     semid = semaphore.id
     assert calls == [
@@ -553,6 +667,8 @@ def test_every_call_on_a_semaphore_is_reported_with_its_arguments(key: int) -> N
         Call("semop", (semid, 1, 0o4000), -1, errno.ERANGE),
         Call("semctl", (semid, 0, "GETVAL"), 32767, 0),
         Call("semctl", (semid, 0, "GETPID"), os.getpid(), 0),
+        Call("semctl", (semid, 0, "GETNCNT"), 0, 0),
+        Call("semctl", (semid, 0, "GETZCNT"), 0, 0),
         Call("semctl", (semid, 0, "IPC_RMID"), 0, 0),
     ]
 
@@ -575,3 +691,20 @@ def test_failed_calls_are_reported_too(key: int, tmp_path: Path) -> None:
         Call("shmctl", (NO_ID, 2, None), -1, errno.EINVAL),
         Call("semget", (key, 1, 0), -1, errno.ENOENT),
     ]
+
+
+# Settings of the kernel
+
+
+@pytest.mark.parametrize(("setting", "said"), [("0", "False"), ("1", "True")])
+def test_whether_segments_go_with_their_last_detach(setting: str, said: str) -> None:
+    command = 'echo "$1" > /proc/sys/kernel/shm_rmid_forced; shift; exec "$@"'
+    ask = [sys.executable, "-c", "from common import sysv; print(sysv.forced_removal())"]
+    words = [*private_ipc(), "sh", "-c", command, "sh", setting, *ask]
+    assert subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout == f"{said}\n"
+
+
+def test_a_setting_that_cannot_be_read_is_off() -> None:
+    ask = [sys.executable, "-c", "from common import sysv; print(sysv.forced_removal())"]
+    words = [*private_mounts(), "sh", "-c", 'umount -l /proc; exec "$@"', "sh", *ask]
+    assert subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "False\n"

@@ -22,9 +22,9 @@ def ds() -> _ShmidDs:
     return made
 
 
-def sem_ds() -> _SemidDs:
+def sem_ds(uid: int = 1000) -> _SemidDs:
     made = _SemidDs()
-    made.perm.uid, made.perm.gid, made.perm.mode = 1000, 100, 0o640
+    made.perm.uid, made.perm.gid, made.perm.mode = uid, 100, 0o640
     return made
 
 
@@ -48,9 +48,11 @@ def sem_ds() -> _SemidDs:
         ("semget", (KEY, 1, 0o3600), "semget(0x01020ab3, 1, IPC_CREAT|IPC_EXCL|0600)"),
         ("semctl", (9, 0, "SETVAL", 8), "semctl(9, 0, SETVAL, 8)"),
         ("semctl", (9, 0, "GETVAL"), "semctl(9, 0, GETVAL)"),
+        ("semctl", (9, 0, "GETNCNT"), "semctl(9, 0, GETNCNT)"),
         ("semctl", (9, 0, "IPC_RMID"), "semctl(9, 0, IPC_RMID)"),
         ("semctl", (9, 0, "IPC_STAT", None), "semctl(9, 0, IPC_STAT, buf)"),
         ("semctl", (9, 0, "IPC_SET", sem_ds()), "semctl(9, 0, IPC_SET, {uid=1000, gid=100, mode=0640})"),
+        ("semctl", (9, 0, "IPC_SET", sem_ds(2**32 - 1)), "semctl(9, 0, IPC_SET, {uid=-1, gid=100, mode=0640})"),
         ("semop", (9, -1, 0o4000), "semop(9, [{0, -1, IPC_NOWAIT}], 1)"),
         ("semop", (9, 1, 0o4000 | 0x1000), "semop(9, [{0, 1, SEM_UNDO|IPC_NOWAIT}], 1)"),
         ("semtimedop", (9, -1, 0, 0.1), "semtimedop(9, [{0, -1, 0}], 1, {0.1 s})"),

@@ -39,7 +39,7 @@ def _parse(match: re.Match[str]) -> Call:
     if name == "semtimedop" and arguments.endswith(", NULL"):
         name, arguments = "semop", arguments.removesuffix(", NULL")
     if name == "semctl":
-        arguments = re.sub(r"(GETVAL|GETPID|IPC_RMID), NULL$", r"\1", arguments)
+        arguments = re.sub(r"(GETVAL|GETPID|GETNCNT|GETZCNT|IPC_RMID), NULL$", r"\1", arguments)
     arguments = _struct(_timeout(re.sub(r"sem_(num|op|flg)=", "", arguments)))
     return Call(name, _decimal(arguments), int(_decimal(result)), errno)
 
