@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 
 from common import cli
 from common.ipc import CallFailed
 from common.layout import REMOVED, Header
-from common.sysv_family import SysvFamily, find_channel
+from common.sysv_family import Place, SysvFamily, find_channel, remove_orphans
 
 
 def change(options: argparse.Namespace, talk: cli.Talk) -> int:
@@ -15,20 +16,25 @@ def change(options: argparse.Namespace, talk: cli.Talk) -> int:
     doorway = cli.find_doorway(options, talk)
     place = cli.find_place(options, doorway, talk)
     with doorway:
-        family = find_channel(place, observe=not options.remove)
-        try:
-            talk.step(_remove(family) if options.remove else _set(family, options))
-        finally:
-            family.detach()
-    return 0
+        code, said = _remove(place) if options.remove else (0, _set(place, options))
+    (talk.error if code else talk.step)(said)
+    return code
 
 
-def _set(family: SysvFamily, options: argparse.Namespace) -> str:
-    family.open_semaphores(permission=0)
-    if options.chmod is not None:
-        family.set_mode(options.chmod)
-    if options.chown:
-        family.set_owner(*options.chown)
+def _set(place: Place, options: argparse.Namespace) -> str:
+    family = find_channel(place, observe=True)
+    try:
+        family.open_semaphores(permission=0)
+        if options.chmod is not None:
+            family.set_mode(options.chmod)
+        if options.chown:
+            family.set_owner(*options.chown)
+        return _describe(family)
+    finally:
+        family.detach()
+
+
+def _describe(family: SysvFamily) -> str:
     done = f"segment {family.shmid} and its semaphores"
     try:
         stat = family.stat()
@@ -37,7 +43,22 @@ def _set(family: SysvFamily, options: argparse.Namespace) -> str:
     return f"{done}: mode {stat.mode & 0o777:04o}, uid {stat.uid}, gid {stat.gid}"
 
 
-def _remove(family: SysvFamily) -> str:
+def _remove(place: Place) -> tuple[int, str]:
+    """The exit code, 1 when something of ours stays, and what was removed and what was not."""
+    try:
+        family = find_channel(place, observe=False)
+    except CallFailed as error:
+        orphans = remove_orphans(place) if error.errno == errno.ENOENT else None
+        if not orphans or not orphans.removed:
+            raise
+        return 0, f"{orphans}, whose segment was gone already"
+    try:
+        return _remove_channel(family)
+    finally:
+        family.detach()
+
+
+def _remove_channel(family: SysvFamily) -> tuple[int, str]:
     family.check_removable()
     with Header(family.memory) as header:
         lost = max(header.head - header.tail, 0)
@@ -45,6 +66,7 @@ def _remove(family: SysvFamily) -> str:
     family.remove()
     others = family.stat().attached - 1
     when = f"it goes with the last detach, of {cli.plural(others, 'other')}" if others else "it is gone"
-    return (
-        f"removed its semaphores, marked segment {family.shmid} for removal: {when}; {cli.plural(lost, 'slot')} unread"
-    )
+    said = f"{family.removal}, marked segment {family.shmid} for removal: {when}; {cli.plural(lost, 'slot')} unread"
+    if family.removal.ours_left:
+        return 1, f"{said}; if nobody needs what was left, `writer.py --remove` once more clears it"
+    return 0, said

@@ -451,18 +451,6 @@ def check_semaphore_removable(semaphore: Any, stat: SemaphoreStat) -> None:
         _semctl_struct(semaphore.id, IPC_STAT, ds)  # EINVAL from here: there is no such semaphore (any more)
 
 
-def semaphore_creator(semaphore: Any) -> int:
-    """The uid of the process that made it.
-
-    C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_STAT; see semctl(2).
-    Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
-    """
-    ds = _SemidDs()
-    _semctl_struct(semaphore.id, IPC_STAT, ds)
-    uid: int = ds.perm.cuid
-    return uid
-
-
 def sleepers_for_tokens(semaphore: Any) -> int:
     """How many processes sleep until it has a token.
 

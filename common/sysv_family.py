@@ -106,6 +106,46 @@ class Place(NamedTuple):
         return cls(path, channel, *identity, keys[0], tuple(keys[1:]))
 
 
+class Left(NamedTuple):
+    """A semaphore with one of our keys that a removal left alone, and why; `ours` when it is of our uid."""
+
+    name: str
+    id: int
+    why: str
+    ours: bool
+
+    def __str__(self) -> str:
+        return f"semaphore {self.id} ({self.name}): {self.why}"
+
+
+class Removal(NamedTuple):
+    """What became of the five semaphores: removed, gone before, or left (there, with our key, and not removed)."""
+
+    removed: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    left: tuple[Left, ...] = ()
+
+    def __str__(self) -> str:
+        """Such as: removed 4 semaphores (writers was gone)."""
+        rest = [f"{', '.join(self.gone)} {'was' if len(self.gone) == 1 else 'were'} gone"] if self.gone else []
+        rest += [f"left {left}" for left in self.left]
+        count = len(self.removed)
+        return f"removed {count} semaphore{'' if count == 1 else 's'}" + (f" ({'; '.join(rest)})" if rest else "")
+
+    @property
+    def ours_left(self) -> tuple[Left, ...]:
+        """What stays that is of our uid: the removal is no success."""
+        return tuple(left for left in self.left if left.ours)
+
+
+class _Sorted(NamedTuple):
+    """The semaphores that a removal takes, the names of those that are gone, and what it leaves alone."""
+
+    ours: tuple[tuple[str, Any, sysv.SemaphoreStat], ...]
+    gone: tuple[str, ...]
+    left: tuple[Left, ...]
+
+
 class SysvFamily:
     """One channel's segment, attached, and its five semaphores, opened."""
 
@@ -123,6 +163,7 @@ class SysvFamily:
         self.memory = memory.toreadonly() if observe else memory
         self.address: int = self._segment.address
         self.created = False
+        self.removal = Removal()  # what remove() has done
 
     def __str__(self) -> str:
         return f"segment {self.shmid}"
@@ -149,28 +190,34 @@ class SysvFamily:
         self.reader_turn = Turn(semaphores[3])
         self.writers = Presence(semaphores[4])
 
-    def create_semaphores(self, values: tuple[int, ...], mode: int) -> None:
-        """Make all five with their first `values`, and note each id in the header at once."""
+    def create_semaphores(self, values: tuple[int, ...]) -> None:
+        """Make all five with their first `values` and with the segment's mode; note each id at once."""
+        stat = self.stat()
         with Header(self.memory) as header:
             made: list[Any] = []
             for index, (key, value) in enumerate(zip(self.place.semaphore_keys, values, strict=True)):
-                made.append(
-                    _create_or_adopt(key, mode, value) or self._refuse_foreign(self.place.semaphore_keys[index:])
-                )
-                header.set_semaphore_id(index, made[-1].id)
+                semaphore = _create_or_adopt(key, stat, value)
+                if semaphore is None:
+                    self._refuse_foreign(self.place.semaphore_keys[index:], new=header.magic == HALF_MADE)
+                header.set_semaphore_id(index, semaphore.id)
+                made.append(semaphore)
         self._use(made)
+        self.removal = Removal()
 
-    def _refuse_foreign(self, keys: tuple[int, ...]) -> NoReturn:
-        """Refuse the semaphore with the first of these keys, in one line with all that one command has to clear."""
-        foreign = []
-        for key in keys:
-            try:
-                foreign.append(str(sysv.open_semaphore(key).id))
-            except CallFailed:
-                pass  # not there
+    def _refuse_foreign(self, keys: tuple[int, ...], *, new: bool) -> NoReturn:
+        """Refuse the semaphore with the first of these keys, in one line with all that one command has to clear.
+
+        In a channel that is not `new`, --remove would take its records along.
+        """
+        foreign = [semaphore for _, semaphore in _with_keys(keys)]
+        one, ids = len(foreign) == 1, [str(semaphore.id) for semaphore in foreign]
+        has_our_keys = f"has our key {sysv.key_text(keys[0])} and is" if one else "have our keys and are"
+        clears = new and not any(map(_why_not_removed, foreign))
+        advice = f"`writer.py --remove` clears {'it' if one else 'them'}" if clears else f"ipcrm -s {' -s '.join(ids)}"
         raise NotOurs(
-            f"semaphore {foreign[0]} has our key {sysv.key_text(keys[0])} and is not provably ours. It was left"
-            f" untouched; choose another --channel, or if nobody needs it: ipcrm -s {' -s '.join(foreign)}"
+            f"semaphore{'' if one else 's'} {', '.join(ids)} {has_our_keys} not provably ours."
+            f" {'It was' if one else 'They were'} left untouched; choose another --channel, or if nobody needs"
+            f" {'it' if one else 'them'}: {advice}"
         )
 
     def stat(self) -> sysv.SegmentStat:
@@ -201,45 +248,78 @@ class SysvFamily:
             sysv.set_semaphore(semaphore, uid=uid, gid=gid)
 
     def check_removable(self) -> None:
-        """Raise EPERM when we may not remove the segment, before anything is changed."""
+        """Raise EPERM when we may not remove all of it, before anything is changed.
+
+        The kernel says so, never our comparison: in a user namespace two users may read alike.
+        """
         stat = self.stat()
-        if os.geteuid() not in (stat.uid, stat.cuid):
-            # Root may, unless a container has taken CAP_SYS_ADMIN from it. IPC_SET asks for the same right
-            # (shmctl(2)) and stores what is there already.
-            sysv.set_segment(self.shmid)
+        sysv.check_segment_removable(self.shmid, stat)
+        for _, semaphore, there in self._sort_semaphores(stat.cuid).ours:
+            try:
+                sysv.check_semaphore_removable(semaphore, there)
+            except Gone:
+                pass
 
     def remove(self) -> None:
-        """Remove the semaphores that the header notes, then mark the segment; what is gone already is passed over."""
+        """Remove the semaphores that the header notes, then mark the segment; what is gone already is passed over.
+
+        `removal` then says what became of the semaphores.
+        """
         self.remove_semaphores()
         if not self.stat().marked:
             sysv.remove_segment(self.shmid)
 
     def remove_semaphores(self) -> None:
-        """Remove the semaphores that the header notes, each only if our key still leads to that very id.
+        """Remove the semaphores that the header notes; `removal` adds up what became of them, however often."""
+        found = self._sort_semaphores(self.stat().cuid)
+        removed = list(self.removal.removed)
+        gone = [name for name in found.gone if name not in removed]
+        for name, semaphore, _ in found.ours:
+            try:
+                sysv.remove_semaphore(semaphore)
+                removed.append(name)
+            except Gone:
+                gone.append(name)
+        self.removal = Removal(tuple(removed), tuple(gone), found.left)
+
+    def _sort_semaphores(self, creator: int) -> _Sorted:
+        """What has our semaphore keys. Ours is what the header notes, if our key still leads to that very id.
 
         In a half-made channel the first one that is not noted may have been made just before its creator died.
+        Whoever made the segment may have forged its header: only semaphores of the same `creator` are ours.
         """
-        creator = self.stat().cuid
+        noted, next_made = self._noted()
+        there = dict(_with_keys(self.place.semaphore_keys))
+        ours, gone, left = [], [], []
+        for name, semid in zip(SEMAPHORES, noted, strict=True):
+            if name not in there:
+                gone += [name] if semid != NOT_CREATED else []
+                continue
+            semaphore = there[name]
+            is_noted = semaphore.id == semid
+            try:
+                stat = sysv.stat_semaphore(semaphore) if is_noted else _stat_or_none(semaphore)
+                proven = is_noted or (name == next_made and _never_used(semaphore, stat))
+            except Gone:
+                gone.append(name)
+                continue
+            if proven and stat and stat.cuid == creator:
+                ours.append((name, semaphore, stat))
+            else:
+                why = f"uid {creator} made the channel, and not this" if is_noted else "the channel does not note it"
+                whose = _whose(stat)
+                left.append(Left(name, semaphore.id, whose or why, not whose))
+        return _Sorted(tuple(ours), tuple(gone), tuple(left))
+
+    def _noted(self) -> tuple[list[int], str | None]:
+        """The ids in the header, NOT_CREATED for none; and the semaphore that a dead creator made next, if any."""
         with Header(self.memory) as header:
             # Version is stored after the ids were set to NOT_CREATED: without it the ids mean nothing yet.
-            noted = [header.semaphore_id(i) for i in range(len(SEMAPHORES))] if header.version else []
+            if not header.version:
+                return [NOT_CREATED] * len(SEMAPHORES), None
+            noted = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
             half_made = header.magic == HALF_MADE
-        for key, semid in zip(self.place.semaphore_keys, noted, strict=False):
-            if semid == NOT_CREATED and not half_made:
-                continue
-            try:
-                semaphore = sysv.open_semaphore(key)
-                noted_or_new = semaphore.id == semid or (semid == NOT_CREATED and _never_used(semaphore.id))
-                # Whoever made the segment may have forged its header: then only his own semaphores go with it.
-                if noted_or_new and (creator == os.geteuid() or creator == sysv.semaphore_creator(semaphore)):
-                    sysv.remove_semaphore(semaphore)
-            except Gone:
-                pass
-            except CallFailed as error:
-                if error.errno != errno.ENOENT and semid != NOT_CREATED:
-                    raise
-            if semid == NOT_CREATED:
-                break
+        return noted, SEMAPHORES[noted.index(NOT_CREATED)] if half_made and NOT_CREATED in noted else None
 
     def detach(self) -> None:
         """Give the memory back; every view of it must be released before. Raises CallFailed (EINVAL)."""
@@ -280,7 +360,7 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
             family.remove()
             raise ChannelError("EIDRM: the channel was removed just now, by ipcrm; start again")
         if wanted.mode is not None:
-            _check_mode(family.stat(), wanted.mode)
+            _check_mode(family, wanted.mode)
         if asked != there:
             sysv.open_segment(place.segment_key, asked.segment_size)  # EINVAL when it is too large
             raise ChannelError(
@@ -293,7 +373,8 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
     return family
 
 
-def _check_mode(stat: sysv.SegmentStat, mode: int) -> None:
+def _check_mode(family: SysvFamily, mode: int) -> None:
+    stat = family.stat()
     if stat.mode & 0o777 != mode:
         raise ChannelError(
             f"EINVAL: the channel has mode {stat.mode & 0o777:04o} and belongs to uid {stat.uid}; leave --mode out,"
@@ -313,7 +394,7 @@ def create_channel(place: Place, geometry: Geometry, mode: int, address: int | N
         sysv.remove_segment(shmid)
         raise
     try:
-        _initialise(family, geometry, mode)
+        _initialise(family, geometry)
     except BaseException:
         family.remove()
         family.detach()
@@ -322,14 +403,14 @@ def create_channel(place: Place, geometry: Geometry, mode: int, address: int | N
     return family
 
 
-def _initialise(family: SysvFamily, geometry: Geometry, mode: int) -> None:
+def _initialise(family: SysvFamily, geometry: Geometry) -> None:
     with Header(family.memory) as header:
         header.magic = HALF_MADE
         header.key_dev, header.key_ino = family.place.dev, family.place.ino
         for index in range(len(SEMAPHORES)):
             header.set_semaphore_id(index, NOT_CREATED)
         header.version = VERSION
-        family.create_semaphores(_first_values(0, geometry.slot_count), mode)
+        family.create_semaphores(_first_values(0, geometry.slot_count))
         header.slot_count, header.slot_size = geometry
         header.segment_size = geometry.segment_size
         header.created_ns = time.time_ns()
@@ -374,6 +455,16 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
     family.detach()
     say(f"cleared segment {shmid}, {leftover}")
     return None
+
+
+def _whose(stat: sysv.SegmentStat | sysv.SemaphoreStat | None) -> str:
+    """Which other user owns or made it; "" when we did both. None is what we may not even look at."""
+    me = os.geteuid()
+    if stat is None:
+        return "it is another user's"
+    owner = f"it is uid {stat.uid}'s" if stat.uid != me else ""
+    creator = f"uid {stat.cuid} made it" if stat.cuid != me else ""
+    return " and ".join(filter(None, (owner, creator)))
 
 
 def _check_nothing_unread(family: SysvFamily) -> None:
@@ -423,7 +514,9 @@ def prove_ours(family: SysvFamily) -> str:
         return "which its creator left half-made"
     if magic == MAGIC and ours:
         return {FINISHED: "which its last reader left half-removed", REMOVED: "left half-removed"}.get(state, "")
-    if abandoned and all(family.memory[at : at + PAGE] == _ZEROS for at in range(0, stat.size, PAGE)):
+    # One slot of any size makes every number of pages from the smallest channel's on.
+    possible = stat.size % PAGE == 0 and stat.size >= Geometry(1, PAGE).segment_size
+    if abandoned and possible and all(family.memory[at : at + PAGE] == _ZEROS for at in range(0, stat.size, PAGE)):
         return "which its creator left empty"
     raise _not_ours(family, stat, f"its first bytes are {magic!r}, not {MAGIC!r}")
 
@@ -450,30 +543,97 @@ def _is_dead(pid: int) -> bool:
     return False
 
 
-def _create_or_adopt(key: int, mode: int, value: int) -> Any:
-    """A new semaphore, or the one that a dead creator had made and not yet noted; None for one of somebody else."""
+def _create_or_adopt(key: int, like: sysv.SegmentStat, value: int) -> Any:
+    """A new semaphore with the mode of `like`, or the one that a dead creator had made and not yet noted.
+
+    None for one of somebody else.
+    """
+    mode = like.mode & 0o777
     try:
-        return sysv.create_semaphore(key, mode, value)
+        semaphore = sysv.create_semaphore(key, mode, value)
+        there = mode
     except CallFailed as error:
         if error.errno != errno.EEXIST:
             raise
-    semaphore = sysv.open_semaphore(key)
-    if not _never_used(semaphore.id):
-        return None
-    sysv.set_semaphore(semaphore, mode=mode)
-    sysv.set_semaphore_value(semaphore, value)
+        semaphore = sysv.open_semaphore(key)
+        stat = _stat_or_none(semaphore)
+        if not stat or not _never_used(semaphore, stat):
+            return None
+        there = stat.mode & 0o777
+        sysv.set_semaphore_value(semaphore, value)
+    if there != mode:
+        sysv.set_semaphore(semaphore, mode=mode)
     return semaphore
 
 
-def _never_used(semid: int) -> bool:
-    """Whether it is a set of one semaphore, made by our uid and never operated on (proc_sysvipc_sem, proc(5))."""
-    with open("/proc/sysvipc/sem") as table:
-        names = table.readline().split()
-        for line in table:
-            row = dict(zip(names, line.split(), strict=False))
-            if int(row["semid"]) == semid:
-                return (row["nsems"], row["cuid"], row["otime"]) == ("1", str(os.geteuid()), "0")
-    return False
+def _with_keys(keys: tuple[int, ...]) -> list[tuple[str, Any]]:
+    """The semaphores that have these keys, the last ones of a channel's, with their names."""
+    found = []
+    for name, key in zip(SEMAPHORES[-len(keys) :], keys, strict=True):
+        try:
+            found.append((name, sysv.open_semaphore(key)))
+        except CallFailed as error:
+            if error.errno != errno.ENOENT:
+                raise
+    return found
+
+
+def _stat_or_none(semaphore: Any) -> sysv.SemaphoreStat | None:
+    """IPC_STAT; None when its mode does not let us look."""
+    try:
+        return sysv.stat_semaphore(semaphore)
+    except CallFailed as error:
+        if error.errno != errno.EACCES:
+            raise
+    return None
+
+
+def _slept_on(semaphore: Any) -> bool:
+    return bool(sysv.sleepers_for_tokens(semaphore) or sysv.sleepers_for_zero(semaphore))
+
+
+def _never_used(semaphore: Any, stat: sysv.SemaphoreStat | None) -> bool:
+    """Whether it is a set of one semaphore, made by our uid, never operated on, and nobody sleeps on it."""
+    if not stat or (stat.members, stat.cuid, stat.operation_time) != (1, os.geteuid(), 0):
+        return False
+    return not _slept_on(semaphore)
+
+
+def _why_not_removed(semaphore: Any) -> str:
+    """Why the user's --remove does not clear this semaphore, which no segment proves ours; "" when it does."""
+    stat = _stat_or_none(semaphore)
+    whose = _whose(stat)
+    if whose or not stat:
+        return whose
+    if stat.members != 1:
+        return f"its set has {stat.members} members"
+    return "a process sleeps on it" if _slept_on(semaphore) else ""
+
+
+def remove_orphans(place: Place) -> Removal:
+    """The user's word on this key: remove what has our semaphore keys where there is no segment. In the doorway.
+
+    All of it or nothing: raises NotOurs when one of them is not of our uid, has company in its set or a sleeper.
+    """
+    found = _with_keys(place.semaphore_keys)
+    kept = {semaphore.id: why for _, semaphore in found if (why := _why_not_removed(semaphore))}
+    if kept:
+        said = ", ".join(f"semaphore {semid} ({why})" for semid, why in kept.items())
+        raise NotOurs(
+            f"no segment has our key, and nothing proves what has our semaphore keys to be ours: {said}. Nothing was"
+            " touched; choose another --channel, or if nobody needs any of them:"
+            f" ipcrm {' '.join(f'-s {semaphore.id}' for _, semaphore in found)}"
+        )
+    for _, semaphore in found:  # two users may read alike, see check_removable
+        sysv.check_semaphore_removable(semaphore, sysv.stat_semaphore(semaphore))
+    removed, gone = [], []
+    for name, semaphore in found:
+        try:
+            sysv.remove_semaphore(semaphore)
+            removed.append(name)
+        except Gone:
+            gone.append(name)
+    return Removal(tuple(removed), tuple(gone))
 
 
 def _open_or_rebuild_semaphores(family: SysvFamily, say: Callable[[str], None]) -> None:
@@ -483,10 +643,11 @@ def _open_or_rebuild_semaphores(family: SysvFamily, say: Callable[[str], None]) 
     except CallFailed as error:
         if error.errno != errno.ENOENT or not family.alone() or family.stat().cuid != os.geteuid():
             raise
+        family.check_removable()  # two users may read alike, see there
         with Header(family.memory) as header:
             lag, slots = header.head - header.tail, header.slot_count
         if not 0 <= lag <= slots:
             raise BadSegment(f"head and tail contradict each other: {lag} fragments in {slots} slots") from None
         family.remove_semaphores()
-        family.create_semaphores(_first_values(lag, slots), family.stat().mode & 0o777)
+        family.create_semaphores(_first_values(lag, slots))
         say("one of its semaphores had been removed: made all five anew, nothing is lost")

@@ -101,7 +101,7 @@ def test_remove_takes_everything_whatever_is_in_it(local: Local) -> None:
     shmid = shmid_of(writer)
     local.detach(writer)
     assert control(local, remove=True) == (
-        f"removed its semaphores, marked segment {shmid} for removal: it is gone; 2 slots unread"
+        f"removed 5 semaphores, marked segment {shmid} for removal: it is gone; 2 slots unread"
     )
     assert local.objects() == []
     with pytest.raises(Gone):
@@ -185,3 +185,31 @@ def test_a_foreign_segment_is_not_removed(local: Local) -> None:
     with pytest.raises(ChannelError, match=f"ipcrm -m {shmid}$"):
         control(local, remove=True)
     assert local.objects() == ["segment"]
+
+
+def test_remove_of_what_ipcrm_left(local: Local) -> None:
+    writer = local.writer()
+    writer.send(MessageSource(b"lost"))
+    sysv.remove_segment(shmid_of(writer))
+    local.detach(writer)
+    assert local.objects() == list(SEMAPHORES)
+    assert control(local, remove=True) == "removed 5 semaphores, whose segment was gone already"
+    assert local.objects() == []
+
+
+def test_remove_fails_when_something_of_ours_stays(local: Local, capfd: pytest.CaptureFixture[str]) -> None:
+    writer = local.writer()
+    shmid = shmid_of(writer)
+    local.detach(writer)
+    sysv.remove_semaphore(sysv.open_semaphore(local.place.semaphore_keys[1]))
+    other = sysv.create_semaphore(local.place.semaphore_keys[1], 0o600, 0)
+    with pytest.raises(AssertionError):  # the exit code is 1
+        control(local, remove=True)
+    assert capfd.readouterr().err == (
+        f"writer: removed 4 semaphores (left semaphore {other.id} (empty_slots): the channel does not note it), marked"
+        f" segment {shmid} for removal: it is gone; 0 slots unread; if nobody needs what was left, `writer.py --remove`"
+        " once more clears it\n"
+    )
+    assert local.objects() == ["empty_slots"]
+    assert control(local, remove=True) == "removed 1 semaphore, whose segment was gone already"
+    assert local.objects() == []

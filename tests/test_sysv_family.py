@@ -11,7 +11,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,23 @@ from common.sysv_family import (
     CHANNELS,
     DEFAULT_GEOMETRY,
     Place,
+    Removal,
     SysvFamily,
     Wanted,
     create_channel,
     find_channel,
     join_channel,
     open_channel,
+    remove_orphans,
 )
-from tests.helpers import PATIENCE, is_root
+from tests.helpers import PATIENCE, is_root, wait_until
 from tests.in_process import (
     MODE,
     NOBODY,
     SMALL,
     as_nobody,
     ignore,
+    in_thread,
     objects,
     observing,
     place_of,
@@ -345,6 +348,24 @@ def test_check_removable_says_eperm_before_anything_is_changed(place: Place, fam
     assert objects(place) == ALL
 
 
+@needs_root
+@pytest.mark.parametrize("name", SEMAPHORES)
+def test_check_removable_asks_for_each_semaphore(place: Place, name: str) -> None:
+    """The segment has been given away, and so have all but one of its semaphores."""
+    family = create_channel(place, SMALL, 0o666)
+    family.set_owner(NOBODY, None)
+    with as_nobody():
+        family.check_removable()
+    sysv.set_semaphore(family.semaphores[SEMAPHORES.index(name)], uid=0)
+    with as_nobody(), pytest.raises(CallFailed) as error:
+        family.check_removable()
+    assert (error.value.name, error.value.strerror) == ("semctl", "Operation not permitted")
+    sysv.remove_semaphore(family.semaphores[SEMAPHORES.index(name)])
+    with as_nobody():
+        family.check_removable()
+    family.detach()
+
+
 @pytest.mark.parametrize("whose", ["ours", pytest.param("another user's", marks=needs_root)])
 def test_check_removable_removes_nothing(place: Place, whose: str) -> None:
     """Also where it has to ask the kernel, because the channel is another user's and we are root."""
@@ -364,6 +385,7 @@ def test_remove_takes_all_six_and_can_be_repeated(place: Place, family: SysvFami
     for _ in range(2):
         family.remove()
         assert objects(place) == []
+        assert (str(family.removal), family.removal) == ("removed 5 semaphores", Removal(removed=SEMAPHORES))
     assert family.removed()
 
 
@@ -376,14 +398,181 @@ def test_remove_passes_over_what_is_gone(place: Place, family: SysvFamily, gone:
     assert objects(place) == [name for name in ALL if name != gone]
     family.remove()
     assert objects(place) == []
+    there = "removed 5 semaphores" if gone == "segment" else f"removed 4 semaphores ({gone} was gone)"
+    assert str(family.removal) == there
 
 
 @pytest.mark.parametrize("index", range(5))
 def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(place: Place, family: SysvFamily, index: int) -> None:
     sysv.remove_semaphore(family.semaphores[index])
-    sysv.create_semaphore(place.semaphore_keys[index], 0o600, 0)
+    other = sysv.create_semaphore(place.semaphore_keys[index], 0o600, 0)
     family.remove()
-    assert objects(place) == [SEMAPHORES[index]]
+    name = SEMAPHORES[index]
+    assert objects(place) == [name]
+    assert str(family.removal) == (
+        f"removed 4 semaphores (left semaphore {other.id} ({name}): the channel does not note it)"
+    )
+    assert family.removal.ours_left == family.removal.left
+
+
+@needs_root
+def test_what_another_user_left_in_our_way_is_named_and_is_not_ours(place: Place, family: SysvFamily) -> None:
+    for semaphore in (family.semaphores[0], family.semaphores[2]):
+        sysv.remove_semaphore(semaphore)
+    theirs = of_nobody(place.semaphore_keys[2])
+    family.remove()
+    assert str(family.removal) == (
+        f"removed 3 semaphores (full_slots was gone; left semaphore {theirs.id} (writer_turn):"
+        f" it is uid {NOBODY}'s and uid {NOBODY} made it)"
+    )
+    assert family.removal.ours_left == ()
+
+
+@needs_root
+def test_a_forged_note_is_not_followed_and_said(place: Place) -> None:
+    """Another user forges a channel that claims a semaphore of ours."""
+    with as_nobody():
+        family = create_channel(place, SMALL, 0o666)
+    sysv.remove_semaphore(family.semaphores[0])
+    ours = sysv.create_semaphore(place.semaphore_keys[0], 0o600, 0)
+    header = Header(family.memory)
+    header.set_semaphore_id(0, ours.id)
+    header.release()
+    family.remove()
+    family.detach()
+    assert objects(place) == ["full_slots"]
+    assert str(family.removal) == (
+        f"removed 4 semaphores (left semaphore {ours.id} (full_slots): uid {NOBODY} made the channel, and not this)"
+    )
+    assert [left.name for left in family.removal.ours_left] == ["full_slots"]
+
+
+def test_semaphores_made_anew_are_counted_once(place: Place) -> None:
+    family = create_channel(place, SMALL, MODE)
+    sysv.remove_semaphore(family.semaphores[3])
+    family.detach()
+    again = open_channel(place, ignore)
+    assert again is not None
+    again.remove()
+    again.detach()
+    assert str(again.removal) == "removed 5 semaphores"
+
+
+# Orphans: semaphores whose segment was removed by ipcrm
+
+
+@pytest.fixture
+def orphans(place: Place) -> list[int]:
+    """The ids of the semaphores of a channel without its segment."""
+    family = create_channel(place, SMALL, MODE)
+    sysv.release_semaphore(family.semaphores[0])
+    sysv.remove_segment(family.shmid)
+    family.detach()
+    return [semaphore.id for semaphore in family.semaphores]
+
+
+def test_the_users_word_clears_orphans(place: Place, orphans: list[int]) -> None:
+    assert remove_orphans(place) == Removal(removed=SEMAPHORES)
+    assert objects(place) == []
+
+
+def test_without_orphans_nothing_is_removed(place: Place) -> None:
+    assert remove_orphans(place) == Removal()
+
+
+def set_of_two(key: int) -> int:
+    return int(ctypes.CDLL(None).semget(ctypes.c_int(key), 2, sysv.IPC_CREAT | sysv.IPC_EXCL | 0o600))
+
+
+def given_away(key: int) -> int:
+    semaphore = sysv.create_semaphore(key, 0o600, 0)
+    sysv.set_semaphore(semaphore, uid=NOBODY)
+    return int(semaphore.id)
+
+
+def given_to_us(key: int) -> int:
+    semaphore = of_nobody(key)
+    sysv.set_semaphore(semaphore, uid=os.geteuid())
+    return int(semaphore.id)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (set_of_two, "its set has 2 members"),
+        pytest.param(given_away, f"it is uid {NOBODY}'s", marks=needs_root),
+        pytest.param(given_to_us, f"uid {NOBODY} made it", marks=needs_root),
+    ],
+)
+def test_one_foreign_semaphore_keeps_all_orphans(
+    place: Place, orphans: list[int], make: Callable[[int], int], why: str
+) -> None:
+    sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[3]))
+    orphans[3] = make(place.semaphore_keys[3])
+    advice = f"ipcrm -s {' -s '.join(map(str, orphans))}"
+    with pytest.raises(NotOurs) as refusal:
+        remove_orphans(place)
+    assert str(refusal.value) == (
+        "no segment has our key, and nothing proves what has our semaphore keys to be ours: semaphore"
+        f" {orphans[3]} ({why}). Nothing was touched; choose another --channel, or if nobody needs any of them:"
+        f" {advice}"
+    )
+    with pytest.raises(NotOurs, match=f"if nobody needs them: {advice}$"):
+        create_channel(place, SMALL, MODE)
+    assert objects(place) == list(SEMAPHORES)
+
+
+@needs_root
+def test_orphans_that_we_may_not_look_at_are_another_users(place: Place, orphans: list[int]) -> None:
+    """He is told whose they are as far as he may know."""
+    with as_nobody(), pytest.raises(NotOurs, match=r"semaphore \d+ \(it is another user's\), semaphore"):
+        remove_orphans(place)
+    assert objects(place) == list(SEMAPHORES)
+
+
+def wait_for_token(semaphore: Any) -> None:
+    semaphore.acquire()
+
+
+def wait_for_zero(semaphore: Any) -> None:
+    semaphore.Z()
+
+
+@contextmanager
+def sleeper(key: int, sleep: Callable[[Any], None]) -> Iterator[None]:
+    """Somebody who sleeps on the semaphore with this key for the time of the block."""
+    watched, used = sysv_ipc.Semaphore(key), sysv_ipc.Semaphore(key)
+    watched.value = 0 if sleep is wait_for_token else 1
+    with in_thread(lambda: sleep(used)):
+        try:
+            wait_until(lambda: watched.waiting_for_nonzero or watched.waiting_for_zero, "a sleeper")
+            yield
+        finally:
+            watched.value = 1 if sleep is wait_for_token else 0
+
+
+@pytest.mark.parametrize("sleep", [wait_for_token, wait_for_zero])
+def test_orphans_that_somebody_sleeps_on_are_in_use(
+    place: Place, orphans: list[int], sleep: Callable[[Any], None]
+) -> None:
+    with sleeper(place.semaphore_keys[4], sleep):
+        with pytest.raises(NotOurs, match=rf"semaphore {orphans[4]} \(a process sleeps on it\)"):
+            remove_orphans(place)
+        with pytest.raises(NotOurs, match=f"ipcrm -s {' -s '.join(map(str, orphans))}$"):
+            create_channel(place, SMALL, MODE)
+        assert objects(place) == list(SEMAPHORES)
+
+
+@pytest.mark.parametrize("sleep", [wait_for_token, wait_for_zero])
+def test_a_semaphore_that_somebody_sleeps_on_is_not_adopted(place: Place, sleep: Callable[[Any], None]) -> None:
+    """Never operated on, for its first operation waits: its time is still 0."""
+    made = sysv_ipc.Semaphore(place.semaphore_keys[1], sysv_ipc.IPC_CREX, 0o600)
+    with sleeper(place.semaphore_keys[1], sleep):
+        value = made.value
+        assert made.o_time == 0
+        with pytest.raises(NotOurs, match=f"^semaphore {made.id} has our key"):
+            create_channel(place, SMALL, MODE)
+        assert (made.value, objects(place)) == (value, ["empty_slots"])
 
 
 # Leftovers: cleared, and said
@@ -643,6 +832,20 @@ def test_a_segment_smaller_than_a_header_is_refused(place: Place, size: int) -> 
     assert_named(refused(place, shmid), shmid, os.geteuid(), why)
 
 
+@pytest.mark.parametrize("size", [PAGE, 2 * PAGE, 3 * PAGE - 1, 3 * PAGE + 1])
+def test_an_empty_segment_that_no_channel_can_have_is_refused(place: Place, size: int) -> None:
+    shmid = segment_of_a_dead(place, size)
+    assert_named(refused(place, shmid), shmid, os.geteuid(), EMPTY)
+
+
+@pytest.mark.parametrize("size", [3 * PAGE, 4 * PAGE, DEFAULT_GEOMETRY.segment_size])
+def test_an_empty_segment_that_a_channel_can_have_is_cleared(place: Place, size: int) -> None:
+    shmid = segment_of_a_dead(place, size)
+    said: list[str] = []
+    assert open_channel(place, said.append) is None
+    assert said == [f"cleared segment {shmid}, which its creator left empty"]
+
+
 @pytest.mark.parametrize("magic", [MAGIC, HALF_MADE])
 @pytest.mark.parametrize("change", ["key_dev", "key_ino"])
 def test_the_channel_of_another_path_with_our_key_is_refused(
@@ -668,8 +871,11 @@ def of_nobody(key: int) -> Any:
 
 
 @pytest.mark.parametrize("index", [0, 4])
-@pytest.mark.parametrize("make", [used, pytest.param(of_nobody, marks=needs_root)])
-def test_a_foreign_semaphore_is_refused(place: Place, make: Callable[[int], Any], index: int) -> None:
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [(used, "`writer.py --remove` clears it"), pytest.param(of_nobody, "ipcrm -s {}", marks=needs_root)],
+)
+def test_a_foreign_semaphore_is_refused(place: Place, make: Callable[[int], Any], advice: str, index: int) -> None:
     key = place.semaphore_keys[index]
     semaphore = make(key)
     before = (semaphore.value, semaphore.mode, semaphore.uid, semaphore.o_time)
@@ -677,15 +883,14 @@ def test_a_foreign_semaphore_is_refused(place: Place, make: Callable[[int], Any]
         join_channel(place, JOIN, ignore)
     assert str(refusal.value) == (
         f"semaphore {semaphore.id} has our key {key & 0xFFFFFFFF:#010x} and is not provably ours. It was left"
-        f" untouched; choose another --channel, or if nobody needs it: ipcrm -s {semaphore.id}"
+        f" untouched; choose another --channel, or if nobody needs it: {advice.format(semaphore.id)}"
     )
     assert (semaphore.value, semaphore.mode, semaphore.uid, semaphore.o_time) == before
     assert objects(place) == [SEMAPHORES[index]]
 
 
 def test_a_set_of_two_semaphores_is_refused(place: Place) -> None:
-    semget = ctypes.CDLL(None).semget
-    semid = semget(ctypes.c_int(place.semaphore_keys[2]), 2, sysv.IPC_CREAT | sysv.IPC_EXCL | 0o600)
+    semid = set_of_two(place.semaphore_keys[2])
     with pytest.raises(NotOurs, match=f"ipcrm -s {semid}$"):
         join_channel(place, JOIN, ignore)
     assert objects(place) == ["writer_turn"]

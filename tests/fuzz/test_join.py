@@ -43,14 +43,6 @@ def _status(place: Place) -> None:
         family.detach()
 
 
-def _remove(place: Place) -> None:
-    family = find_channel(place, observe=False)
-    try:
-        control._remove(family)
-    finally:
-        family.detach()
-
-
 VISITS: dict[str, Visit] = {
     "a reader joins": lambda place: _detached(open_channel(place, ignore)),
     "a writer joins": lambda place: _detached(join_channel(place, Wanted(None, None, 0o660, False), ignore)),
@@ -58,7 +50,7 @@ VISITS: dict[str, Visit] = {
         join_channel(place, Wanted(2, 2 * PAGE, 0o660, True), ignore)
     ),
     "somebody looks": _status,
-    "somebody removes": _remove,
+    "somebody removes": control._remove,
 }
 every_visit = pytest.mark.parametrize("visit", VISITS.values(), ids=VISITS)
 

@@ -94,6 +94,16 @@ def test_what_trace_shows_is_what_happened(pair: Pair, scenario: str) -> None:
         pair.write("--remove")
 
 
+def test_what_trace_shows_when_ipcrm_left_semaphores(pair: Pair) -> None:
+    pair.write("hello")
+    status = pair.status()
+    assert status
+    sysv_ipc.remove_shared_memory(status["segment"]["id"])
+    run = _writer("--remove")
+    shown = _check(pair, run, ended(_start(pair, run, "log")), "log")
+    assert [call.arguments.split(", ")[2] for call in shown if call.name == "semctl"].count("GETZCNT") == 5
+
+
 # What the kernel may say instead of doing it; glibc's semop is the system call semtimedop.
 REFUSALS = [
     ("shmget", "EACCES", "ENOSPC"),

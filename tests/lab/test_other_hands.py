@@ -1,0 +1,261 @@
+"""Other hands on the channel: ipcrm, another user, a user namespace, a machine without /proc. Data is lost to none.
+
+What another user or another namespace may do is the kernel's to say; we ask it first, and say what we did.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sysv_ipc
+
+from common import sysv
+from common.layout import SEMAPHORES
+from common.sysv_family import DEFAULT_GEOMETRY, SysvFamily, create_channel, find_channel
+from tests.faults.tools import private_mounts
+from tests.helpers import Finished, Pair, wait_until
+from tests.in_process import as_nobody, objects, place_of, python
+from tests.lab.shell import STRANGER, ended, second_user, start
+
+
+def family_of(pair: Pair) -> SysvFamily:
+    """The channel, to look at; detach it."""
+    return find_channel(place_of(pair.key_path), observe=True)
+
+
+def ipcrm(pair: Pair, name: str) -> None:
+    place = place_of(pair.key_path)
+    if name == "segment":
+        sysv.remove_segment(sysv.open_segment(place.segment_key))
+    else:
+        sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
+
+
+def run_behind(pair: Pair, prefix: list[str], program: str, *arguments: object) -> Finished:
+    """A program started by another command."""
+    return ended(start(pair, [*prefix, *pair.command(program, *arguments)]))
+
+
+# A user namespace in which no uid of the world outside has a number: all of them read as 65534
+
+
+def strange_namespace() -> list[str]:
+    command = ["unshare", "--user"]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("no user namespace: sysctl user.max_user_namespaces, or allow the container CAP_SYS_ADMIN")
+    return command
+
+
+def of_a_stranger(pair: Pair) -> None:
+    """A channel that another user made, open to everybody, with a record in it that nobody has read."""
+    second_user()  # root, or skip
+    with as_nobody():
+        create_channel(place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
+    assert pair.write("--quiet", "kept").code == 0
+
+
+def test_a_remove_that_the_kernel_refuses_destroys_nothing(pair: Pair) -> None:
+    """In there we and the owner have one uid to the eye, and the kernel knows better."""
+    of_a_stranger(pair)
+    done = run_behind(pair, strange_namespace(), "writer", "--quiet", "--remove")
+    assert (done.code, done.out) == (1, b""), done
+    assert done.err.startswith("writer: shmctl(") and ": EPERM (" in done.err and done.err.count("\n") == 1, done
+    status = pair.status()
+    assert status and status["header"]["state"] == "open"
+    assert pair.write("--quiet", "more").code == 0
+    assert pair.read("--quiet").out == b"kept\nmore\n"
+
+
+def test_a_reader_that_may_not_remove_finishes_nothing(pair: Pair) -> None:
+    of_a_stranger(pair)
+    done = run_behind(pair, strange_namespace(), "reader", "--quiet")
+    assert (done.code, done.out) == (1, b"kept\n"), done
+    assert done.err.startswith("reader: shmctl(") and ": EPERM (" in done.err and done.err.count("\n") == 1, done
+    status = pair.status()
+    assert status and status["header"]["state"] == "open"
+    assert pair.write("--quiet", "more").code == 0
+    assert pair.read("--quiet").out == b"more\n"
+
+
+def test_semaphores_are_not_made_anew_by_whom_the_kernel_refuses(pair: Pair) -> None:
+    of_a_stranger(pair)
+    for name in SEMAPHORES:
+        ipcrm(pair, name)
+    done = run_behind(pair, strange_namespace(), "writer", "--quiet", "intruding")
+    assert done.code == 1 and ": EPERM (" in done.err and done.err.count("\n") == 1, done
+    assert objects(place_of(pair.key_path)) == ["segment"]
+    assert pair.write("--quiet", "--remove").code == 0
+
+
+def test_orphans_are_not_cleared_by_whom_the_kernel_refuses(pair: Pair) -> None:
+    """Not even the first, which is ours: all of it or nothing."""
+    of_a_stranger(pair)
+    ipcrm(pair, "segment")
+    ipcrm(pair, "full_slots")
+    sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[0], sysv_ipc.IPC_CREX, 0o600)
+    done = run_behind(pair, strange_namespace(), "writer", "--quiet", "--remove")
+    assert done.code == 1 and ": EPERM (" in done.err and done.err.count("\n") == 1, done
+    assert objects(place_of(pair.key_path)) == list(SEMAPHORES)
+    for name in SEMAPHORES:
+        ipcrm(pair, name)
+
+
+def test_whoever_may_remove_may_do_so_in_any_namespace(pair: Pair) -> None:
+    for program, arguments, out in (("writer", ("--remove",), b""), ("reader", (), b"ours\n")):
+        assert pair.write("--quiet", "ours").code == 0
+        done = run_behind(pair, strange_namespace(), program, "--quiet", *arguments)
+        assert (done.code, done.out, done.err) == (0, out, "")
+        assert objects(place_of(pair.key_path)) == []
+
+
+ASK = """
+import ctypes, sys
+from common import sysv
+assert not ctypes.CDLL(None).unshare(0x10000000)  # CLONE_NEWUSER
+print("outside", flush=True)
+sys.stdin.readline()
+shmid, semaphore = sysv.open_segment(int(sys.argv[1])), sysv.open_semaphore(int(sys.argv[2]))
+stats = sysv.stat_segment(shmid), sysv.stat_semaphore(semaphore)
+print(*((stat.uid, stat.gid) for stat in stats))
+sysv.check_segment_removable(shmid, stats[0])
+sysv.check_semaphore_removable(semaphore, stats[1])
+"""
+
+
+def test_asking_gives_nothing_away(pair: Pair) -> None:
+    """The owner has no number in there, he reads as 65534; and 65534 is somebody, who must not get the channel."""
+    second_user()  # root, or skip
+    strange_namespace()
+    assert pair.write("--quiet", "kept").code == 0
+    assert pair.write("--quiet", "--chown", "1:1").code == 0
+    place = place_of(pair.key_path)
+    with python(ASK, place.segment_key, place.semaphore_keys[0]) as child:
+        assert child.stdin and child.stdout
+        assert child.stdout.readline() == "outside\n"
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{child.pid}/{kind}_map").write_text("0 0 1\n65534 65534 1\n")
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "(65534, 65534) (65534, 65534)\n"
+    assert child.returncode == 0
+    family = family_of(pair)
+    for owned in (family.stat(), sysv.stat_semaphore(family.open_semaphore(0))):
+        assert (owned.uid, owned.gid) == (1, 1)
+    family.detach()
+    assert pair.read("--quiet").out == b"kept\n"
+
+
+def test_a_semaphore_that_may_not_be_removed_keeps_the_channel(pair: Pair) -> None:
+    """The segment was given away by hand, its semaphores were not: its new owner may remove the one alone."""
+    stranger = second_user()
+    assert pair.write("--quiet", "--mode", "0666", "kept").code == 0
+    sysv.set_segment(sysv.open_segment(place_of(pair.key_path).segment_key), uid=STRANGER)
+    done = run_behind(pair, stranger, "writer", "--quiet", "--remove")
+    assert done.code == 1 and done.err.startswith("writer: semctl(") and ": EPERM (" in done.err, done
+    status = pair.status()
+    assert status and status["header"]["state"] == "open"
+    assert pair.read("--quiet").out == b"kept\n"
+
+
+# ipcrm, and --remove after it
+
+
+def orphaned(pair: Pair) -> list[int]:
+    """The ids of the semaphores of a channel that has lost its segment."""
+    assert pair.write("--quiet", "lost").code == 0
+    family = family_of(pair)
+    ids = [family.open_semaphore(index).id for index in range(len(SEMAPHORES))]
+    family.detach()
+    ipcrm(pair, "segment")
+    return ids
+
+
+def assert_kept(pair: Pair, ids: list[int], why: str) -> None:
+    """--remove touches nothing, and the writer does not promise that it would."""
+    for done in (pair.write("--quiet", "--remove"), pair.write("--quiet", "new")):
+        assert done.code == 1 and done.err.count("\n") == 1, done
+        assert done.err.endswith(f"ipcrm -s {' -s '.join(map(str, ids))}\n"), done
+        assert objects(place_of(pair.key_path)) == list(SEMAPHORES)
+    assert why in pair.write("--quiet", "--remove").err
+
+
+def test_orphans_with_a_semaphore_of_another_user_are_kept(pair: Pair) -> None:
+    second_user()
+    ids = orphaned(pair)
+    ipcrm(pair, "empty_slots")
+    with as_nobody():
+        ids[1] = sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[1], sysv_ipc.IPC_CREX, 0o666).id
+    assert_kept(pair, ids, f"semaphore {ids[1]} (it is uid {STRANGER}'s and uid {STRANGER} made it)")
+    for name in SEMAPHORES:
+        ipcrm(pair, name)
+
+
+SLEEP = "import sys, sysv_ipc; sysv_ipc.Semaphore(int(sys.argv[1])).{}()"
+
+
+@pytest.mark.parametrize(("index", "sleep"), [(4, "acquire"), (3, "Z")])
+def test_orphans_that_a_process_sleeps_on_are_kept(pair: Pair, index: int, sleep: str) -> None:
+    ids = orphaned(pair)
+    key = place_of(pair.key_path).semaphore_keys[index]
+    semaphore: Any = sysv_ipc.Semaphore(key)
+    with subprocess.Popen([sys.executable, "-c", SLEEP.format(sleep), str(key)]) as sleeper:
+        try:
+            wait_until(lambda: semaphore.waiting_for_nonzero or semaphore.waiting_for_zero, "a sleeper")
+            assert_kept(pair, ids, f"semaphore {ids[index]} (a process sleeps on it)")
+        finally:
+            sleeper.kill()
+    assert pair.write("--quiet", "--remove").code == 0
+    assert objects(place_of(pair.key_path)) == []
+
+
+def test_remove_says_what_was_gone_and_what_stays(pair: Pair) -> None:
+    """Somebody else's semaphore in the place of one of ours stays; the user's word, said again, clears it."""
+    assert pair.write("--quiet", "hello").code == 0
+    ipcrm(pair, "writers")
+    ipcrm(pair, "full_slots")
+    other = sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[0], sysv_ipc.IPC_CREX, 0o600, 1)
+    done = pair.write("--quiet", "--remove")
+    assert done.code == 1 and done.err.count("\n") == 1, done
+    assert done.err.startswith(
+        "writer: removed 3 semaphores"
+        f" (writers was gone; left semaphore {other.id} (full_slots): the channel does not note it), marked segment"
+    ), done
+    assert objects(place_of(pair.key_path)) == ["full_slots"]
+    assert pair.write("--quiet", "--remove").code == 0
+    assert objects(place_of(pair.key_path)) == []
+
+
+# No /proc
+
+
+def without_proc() -> list[str]:
+    """The command that runs another one where /proc is not mounted."""
+    without = [*private_mounts(), "sh", "-c", 'umount -l /proc && exec "$@"', "sh"]
+    if subprocess.run([*without, "test", "!", "-e", "/proc/self"], capture_output=True).returncode:
+        pytest.skip("/proc cannot be unmounted here: allow the container CAP_SYS_ADMIN")
+    return without
+
+
+@pytest.mark.parametrize("adopts", [False, True])
+def test_nothing_needs_proc(pair: Pair, adopts: bool) -> None:
+    """Not even the look at a semaphore that a dead creator may have left."""
+    if adopts:
+        sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[2], sysv_ipc.IPC_CREX, 0o600)
+    without = without_proc()
+    written = run_behind(pair, without, "writer", "--quiet", "hello")
+    assert (written.code, written.err) == (0, "")
+    read = run_behind(pair, without, "reader", "--quiet")
+    assert (read.code, read.out, read.err) == (0, b"hello\n", "")
+
+
+def test_a_semaphore_of_somebody_else_is_refused_without_proc(pair: Pair) -> None:
+    foreign = sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[2], sysv_ipc.IPC_CREX, 0o600)
+    foreign.release()
+    done = run_behind(pair, without_proc(), "writer", "--quiet", "hello")
+    assert done.code == 1 and done.err.startswith(f"writer: semaphore {foreign.id} has our key"), done
+    assert objects(place_of(pair.key_path)) == ["writer_turn"]
+    foreign.remove()
