@@ -191,7 +191,7 @@ class SysvFamily:
         self.writers = Presence(semaphores[4])
 
     def create_semaphores(self, values: tuple[int, ...]) -> None:
-        """Make all five with their first `values` and with the segment's mode; note each id at once."""
+        """Make all five with their first `values` and with the segment's mode and owner; note each id at once."""
         stat = self.stat()
         with Header(self.memory) as header:
             made: list[Any] = []
@@ -544,14 +544,14 @@ def _is_dead(pid: int) -> bool:
 
 
 def _create_or_adopt(key: int, like: sysv.SegmentStat, value: int) -> Any:
-    """A new semaphore with the mode of `like`, or the one that a dead creator had made and not yet noted.
+    """A new semaphore with the mode and owner of `like`, or the one that a dead creator had made and not yet noted.
 
     None for one of somebody else.
     """
     mode = like.mode & 0o777
     try:
         semaphore = sysv.create_semaphore(key, mode, value)
-        there = mode
+        there = (mode, os.geteuid(), os.getegid())
     except CallFailed as error:
         if error.errno != errno.EEXIST:
             raise
@@ -559,10 +559,10 @@ def _create_or_adopt(key: int, like: sysv.SegmentStat, value: int) -> Any:
         stat = _stat_or_none(semaphore)
         if not stat or not _never_used(semaphore, stat):
             return None
-        there = stat.mode & 0o777
+        there = (stat.mode & 0o777, stat.uid, stat.gid)
         sysv.set_semaphore_value(semaphore, value)
-    if there != mode:
-        sysv.set_semaphore(semaphore, mode=mode)
+    if there != (mode, like.uid, like.gid):
+        sysv.set_semaphore(semaphore, mode=mode, uid=like.uid, gid=like.gid)
     return semaphore
 
 

@@ -926,6 +926,26 @@ def test_a_removed_semaphore_is_made_anew(place: Place, index: int, head: int, t
     again.detach()
 
 
+@needs_root
+@pytest.mark.parametrize("leftover", [False, True])
+def test_semaphores_made_anew_belong_to_whom_the_segment_belongs(place: Place, leftover: bool) -> None:
+    """Also those that a mender who died had made: before it gave one away, and before it noted it."""
+    family = create_channel(place, SMALL, 0o600)
+    family.set_owner(NOBODY, 1)
+    sysv.remove_semaphore(family.semaphores[0])
+    if leftover:
+        sysv.create_semaphore(place.semaphore_keys[0], 0o600, 0)
+    family.detach()
+    again = open_channel(place, ignore)
+    assert again is not None
+    assert {(s.mode, s.uid, s.gid) for s in again.semaphores} == {(0o600, NOBODY, 1)}
+    again.detach()
+    with as_nobody():
+        theirs = open_channel(place, ignore)
+    assert theirs is not None
+    theirs.detach()
+
+
 def test_a_replaced_semaphore_is_not_taken_for_the_old_one(place: Place) -> None:
     family = create_channel(place, SMALL, MODE)
     sysv.remove_semaphore(family.semaphores[0])

@@ -161,6 +161,19 @@ def test_a_semaphore_that_may_not_be_removed_keeps_the_channel(pair: Pair) -> No
     assert pair.read("--quiet").out == b"kept\n"
 
 
+# Another user's channel
+
+
+def test_semaphores_made_anew_go_to_the_owner_of_the_segment(pair: Pair) -> None:
+    stranger = second_user()
+    assert pair.write("--quiet", "--mode", "0600", "his").code == 0
+    assert pair.write("--quiet", "--chown", f"{STRANGER}:{STRANGER}").code == 0
+    ipcrm(pair, "writers")
+    assert "made all five anew" in pair.write("his too").err
+    received = run_behind(pair, stranger, "reader", "--quiet")
+    assert (received.code, received.out, received.err) == (0, b"his\nhis too\n", "")
+
+
 # ipcrm, and --remove after it
 
 
