@@ -375,6 +375,12 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
 
 def _check_mode(family: SysvFamily, mode: int) -> None:
     stat = family.stat()
+    whose = _whose(stat)
+    if whose:
+        raise ChannelError(
+            f"EACCES: segment {family.shmid} is not ours alone, {whose}: no --mode keeps its owner or its creator out;"
+            " leave --mode out if you trust them, or choose another --channel"
+        )
     if stat.mode & 0o777 != mode:
         raise ChannelError(
             f"EINVAL: the channel has mode {stat.mode & 0o777:04o} and belongs to uid {stat.uid}; leave --mode out,"
@@ -446,6 +452,7 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
         if not leftover:
             read_geometry(family.memory)
             _open_or_rebuild_semaphores(family, say)
+            _say_whose(family, say)
             return family
         _check_nothing_unread(family)
         family.remove()
@@ -455,6 +462,13 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
     family.detach()
     say(f"cleared segment {shmid}, {leftover}")
     return None
+
+
+def _say_whose(family: SysvFamily, say: Callable[[str], None]) -> None:
+    """Whoever takes part should know who else can always read along."""
+    whose = _whose(family.stat())
+    if whose:
+        say(f"segment {family.shmid} is not ours alone: {whose}")
 
 
 def _whose(stat: sysv.SegmentStat | sysv.SemaphoreStat | None) -> str:

@@ -308,6 +308,54 @@ def test_another_user_is_kept_out(place: Place, family: SysvFamily) -> None:
     assert attached(place) == 1
 
 
+OTHERS = [
+    (NOBODY, os.geteuid(), f"it is uid {NOBODY}'s"),
+    (os.geteuid(), NOBODY, f"uid {NOBODY} made it"),
+    (NOBODY, NOBODY, f"it is uid {NOBODY}'s and uid {NOBODY} made it"),
+]
+
+
+def of_others(place: Place, owner: int, creator: int, mode: int = MODE) -> int:
+    """A channel, detached, that `creator` made and `owner` has; its id."""
+    with as_nobody() if creator == NOBODY else nullcontext():
+        family = create_channel(place, SMALL, mode)
+    family.set_owner(owner, None)
+    family.detach()
+    return family.shmid
+
+
+@needs_root
+@pytest.mark.parametrize(("owner", "creator", "whose"), OTHERS)
+def test_a_mode_is_not_promised_where_another_user_has_the_channel(
+    place: Place, owner: int, creator: int, whose: str
+) -> None:
+    shmid = of_others(place, owner, creator, 0o600)
+    with pytest.raises(ChannelError) as refusal:
+        join_channel(place, JOIN._replace(mode=0o600), ignore)
+    assert str(refusal.value) == (
+        f"EACCES: segment {shmid} is not ours alone, {whose}: no --mode keeps its owner or its creator out; leave"
+        " --mode out if you trust them, or choose another --channel"
+    )
+    assert (attached(place), objects(place)) == (0, ALL)
+
+
+@needs_root
+@pytest.mark.parametrize(("owner", "creator", "whose"), OTHERS)
+def test_whoever_takes_part_hears_whose_channel_it_is(place: Place, owner: int, creator: int, whose: str) -> None:
+    shmid = of_others(place, owner, creator)
+    said: list[str] = []
+    for open_it in (lambda: open_channel(place, said.append), lambda: join_channel(place, JOIN, said.append)):
+        family = open_it()
+        assert family is not None
+        family.detach()
+    assert said == [f"segment {shmid} is not ours alone: {whose}"] * 2
+
+
+def test_of_a_channel_of_our_own_nothing_is_said(place: Place, family: SysvFamily) -> None:
+    joined = join_channel(place, JOIN._replace(mode=MODE), pytest.fail)
+    joined.detach()
+
+
 # Observing and changing
 
 

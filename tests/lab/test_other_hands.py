@@ -164,6 +164,21 @@ def test_a_semaphore_that_may_not_be_removed_keeps_the_channel(pair: Pair) -> No
 # Another user's channel
 
 
+def test_a_mode_of_our_own_is_not_promised_in_a_bait(pair: Pair) -> None:
+    """He made it, and gave it to us: as its creator he may still read it, whatever its mode."""
+    stranger = second_user()
+    assert run_behind(pair, stranger, "writer", "--quiet", "--mode", "0600", "bait").code == 0
+    assert run_behind(pair, stranger, "writer", "--quiet", "--chown", "0:0").code == 0
+    refused = pair.write("--quiet", "--mode", "0600", "secret")
+    assert refused.code == 1 and refused.err.startswith("writer: EACCES: "), refused
+    assert f"uid {STRANGER} made it" in refused.err and refused.err.count("\n") == 1
+    joined = pair.write("joined")
+    assert joined.code == 0 and f"is not ours alone: uid {STRANGER} made it\n" in joined.err, joined
+    received = pair.read()
+    assert received.out == b"bait\njoined\n"
+    assert f"is not ours alone: uid {STRANGER} made it\n" in received.err, received
+
+
 def test_semaphores_made_anew_go_to_the_owner_of_the_segment(pair: Pair) -> None:
     stranger = second_user()
     assert pair.write("--quiet", "--mode", "0600", "his").code == 0
