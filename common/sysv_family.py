@@ -247,6 +247,17 @@ class SysvFamily:
         for semaphore in self.semaphores:
             sysv.set_semaphore(semaphore, uid=uid, gid=gid)
 
+    def missing(self) -> str | None:
+        """The name of the first of the five semaphores that no longer exists, else None."""
+        for name, semaphore in zip(SEMAPHORES, self.semaphores, strict=True):
+            try:
+                sysv.semaphore_value(semaphore)
+            except Gone:
+                return name
+            except CallFailed:
+                pass  # EACCES: it is there
+        return None
+
     def check_removable(self) -> None:
         """Raise EPERM when we may not remove all of it, before anything is changed.
 

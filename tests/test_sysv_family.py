@@ -414,6 +414,19 @@ def test_check_removable_asks_for_each_semaphore(place: Place, name: str) -> Non
     family.detach()
 
 
+def test_the_first_missing_semaphore_is_named(family: SysvFamily) -> None:
+    assert family.missing() is None
+    for name in reversed(SEMAPHORES):
+        sysv.remove_semaphore(family.semaphores[SEMAPHORES.index(name)])
+        assert family.missing() == name
+
+
+@needs_root
+def test_a_semaphore_that_cannot_be_read_is_not_missing(family: SysvFamily) -> None:
+    with as_nobody():
+        assert family.missing() is None
+
+
 @pytest.mark.parametrize("whose", ["ours", pytest.param("another user's", marks=needs_root)])
 def test_check_removable_removes_nothing(place: Place, whose: str) -> None:
     """Also where it has to ask the kernel, because the channel is another user's and we are root."""
