@@ -486,6 +486,8 @@ def dying_at(number: int) -> Callable[[FrameType, str, Any], Any]:
             raise Died
         return trace
 
+    # Python 3.12 looks for opcodes only where some frame has wanted them before it is told to trace.
+    sys._getframe().f_trace_opcodes = True
     return trace
 
 
@@ -509,7 +511,9 @@ def test_the_size_is_true_between_any_two_instructions(monkeypatch: pytest.Monke
             assert sink.size == streams._left_in_pipe(read_end)
             os.close(read_end)
             os.close(write_end)
-    assert sizes == sorted(sizes) and set(sizes) == {0, 4, 8, 10}
+    assert sizes == sorted(sizes)
+    # Dozens of instructions from each write to the next, on any Python; were they lines, they would be a few.
+    assert set(sizes) == {0, 4, 8, 10} and all(sizes.count(size) > 20 for size in set(sizes)), sizes
 
 
 def leaves_after(monkeypatch: pytest.MonkeyPatch, writes: int, leave: Callable[[], None]) -> None:
