@@ -57,6 +57,8 @@ def sweep(
             if not killed or len(failures) == ENOUGH:
                 break
             kills, last = kills + 1, step
+    if not (kills or failures):
+        failures.append(f"{role}, step {step}: its victim was not killed, so nothing is proven")
     return Result(role, kills, last, failures)
 
 
