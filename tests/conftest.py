@@ -12,8 +12,11 @@ import sysv_ipc
 
 from tests.helpers import Pair, keys_of, kill_children, left_behind
 
-# A runner under nohup would hand its deafness to every program that the tests start.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# A runner under nohup, or in the background of a script, would hand its deafness to every program that the tests start.
+# A handler that does nothing is not handed on.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture

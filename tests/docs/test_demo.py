@@ -42,7 +42,8 @@ class Project:
         self.script = str(self.root / "run_demo.sh")
         self.python = self.root / ".venv/bin/python"
         self.environment = {**os.environ, "TMPDIR": str(self.scratch), "TERM": "xterm"}
-        self.environment.pop("NO_COLOR", None)
+        for name in ("NO_COLOR", "PYTHON"):
+            self.environment.pop(name, None)
         self.held: list[int] = []
 
     def pretend_set_up(self, python: str = f'exec "{sys.executable}" "$@"') -> None:
