@@ -8,6 +8,7 @@ usage() {
 ./run_demo.sh test [ARG ...]   ruff, mypy and pytest; the arguments go to pytest
 ./run_demo.sh tmux [OPTION ...]   writer and reader side by side; the options go to both, such as --channel 3
 ./run_demo.sh help             this text
+PYTHON=PROGRAM, before any of them, names the Python that .venv is made with, where there is none yet.
 TEXT
 }
 
@@ -333,6 +334,7 @@ show_everything() {
 run_tests() {
     set_up_tests
     local python=.venv/bin/python
+    say "testing with $("$python" -V)"
     "$python" -m ruff check .
     "$python" -m ruff format --check .
     "$python" -m mypy --strict writer.py reader.py common

@@ -37,11 +37,11 @@ TOP_LEVEL = {
 }
 
 # Built from pieces, so that this file does not name what it forbids.
-# The README's student is nobody's machine.
+# The README's student is nobody's machine, and neither is the place where pyenv puts its Pythons by default.
 MACHINE_PATHS = re.compile(
     "|".join(
         [f"/{home}/(?!student/)[a-z]" for home in ("root", "home", "Users", "work")]
-        + [r"\.py" + "env", r"C:\\" + "Users"]
+        + [r"(?<!\$HOME/)\.py" + "env", r"C:\\" + "Users"]
     )
 )
 

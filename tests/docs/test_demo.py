@@ -123,6 +123,7 @@ def assert_nothing_left(project: Project, output: str) -> None:
     assert not list(project.scratch.iterdir())
 
 
+@pytest.mark.slow
 def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
     project.pretend_set_up()
     done = project.run()
@@ -147,7 +148,16 @@ def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
     assert_nothing_left(project, done.stdout)
 
 
-@pytest.mark.parametrize("at", ["== 1", "reader .*attached it", "second line", "== 4", "writer 2.*attached it"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "== 1",
+        "reader .*attached it",
+        "second line",
+        "== 4",
+        pytest.param("writer 2.*attached it", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_leaves_nothing(project: Project, at: str) -> None:
     project.pretend_set_up()
     demo = project.spawn(NO_COLOR="1")
@@ -214,6 +224,7 @@ def test_a_python_without_ensurepip_is_named_with_its_package(project: Project, 
     assert not (project.root / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_a_broken_venv_is_made_anew(project: Project) -> None:
     # pip finds what it is to install on PYTHONPATH, so it works without a network.
     environment = {

@@ -145,6 +145,7 @@ def test_output_replaces_what_was_there(pair: Pair, tmp_path: Path) -> None:
     assert taken.read_bytes() == b"new"
 
 
+@pytest.mark.slow
 def test_beyond_4_gib(pair: Pair, tmp_path: Path) -> None:
     """Counters of 31 or 32 bits would show here: in the data around 2 and 4 GiB, or as a wrong count."""
     marks = {0: b"begin", 2**31 - 2: b"two gib", 2**32 - 2: b"four gib", 2**32 + 12345: b"end"}
