@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # A wait shorter than this is nothing to talk about, in seconds.
 WORTH_SAYING = 1.0
+# How long a program that a signal ends waits for a full pipe behind standard error.
+LAST_WORDS = 1.0
 REFRESH = 0.2  # of the progress bar, in seconds
 
 _CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
@@ -43,12 +46,18 @@ class Interrupted(BaseException):
 
 
 class Talk:
-    """Says on standard error what the program does; never fails, whatever became of that descriptor."""
+    """Says on standard error what the program does; never fails, whatever became of that descriptor.
+
+    The voice of the doorway: inside, what is said is noted, and written when it has opened.
+    """
 
     def __init__(self, program: str, *, quiet: bool = False) -> None:
         self.program = program
         self.quiet = quiet
-        self._told: str = ""
+        self._told = ""  # of a missing side, in this wait
+        self._notes: list[bytes] = []  # not yet written
+        self._inside = False
+        self._last_words = LAST_WORDS
 
     def obey(self, options: argparse.Namespace) -> None:
         """--quiet and --trace."""
@@ -90,10 +99,33 @@ class Talk:
 
     def write(self, text: str) -> None:
         """Raw text to standard error, in one write so that lines of several processes do not mix."""
-        try:
-            os.write(2, text.encode(errors="surrogateescape"))
-        except OSError:
-            pass
+        self._notes.append(text.encode(errors="surrogateescape"))
+        if not self._inside:
+            self._write_notes()
+
+    def hold(self) -> None:
+        """From now on only note what is said."""
+        self._inside = True
+
+    def release(self) -> None:
+        """Write what was noted, in order."""
+        self._inside = False
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        # A note goes when it is out: a signal that ends the wait for a full pipe loses none.
+        while self._notes:
+            try:
+                if _is_ending() and not select.select((), (2,), (), self._last_words)[1]:
+                    self._last_words = 0
+                    self._notes.clear()
+                    return
+                written = os.write(2, self._notes[0])
+            except OSError:
+                written = len(self._notes[0])
+            self._notes[0] = self._notes[0][written:]
+            if not self._notes[0]:
+                del self._notes[0]
 
     def wait(self, reason: Reason, waited: float) -> None:
         """Heard at each heartbeat of a wait: says once, after a second, that the other side is missing."""
@@ -219,25 +251,29 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
     _open_standard_descriptors()
     talk = Talk(program)
     try:
-        try:
-            for number in ENDING:
-                if number is signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                    signal.signal(number, _interrupt)
-            return main(talk)
-        finally:
-            # All is done, or said below: a signal that comes now would be a traceback.
-            for number in ENDING:
-                if signal.getsignal(number) is _interrupt:
-                    signal.signal(number, signal.SIG_IGN)
+        return _run(talk, main)
     except Interrupted as interruption:
         talk.error(f"ended by {signal.Signals(interruption.number).name}")
         return 128 + interruption.number
+
+
+def _run(talk: Talk, main: Callable[[Talk], int]) -> int:
+    try:
+        for number in ENDING:
+            if number is signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, _interrupt)
+        return main(talk)
     except TimedOut as error:
         talk.error(str(error))
         return TIMED_OUT
     except (ChannelError, BadSegment, OSError, MemoryError) as error:
         talk.error(describe(error))
         return 1
+    finally:
+        # All is done and said: a signal that comes now would be a traceback.
+        for number in ENDING:
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -246,6 +282,11 @@ def _interrupt(number: int, frame: object) -> None:
     for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN if ending == signal.SIGHUP else signal.SIG_DFL)
     raise Interrupted(number)
+
+
+def _is_ending() -> bool:
+    """Whether a signal has come, and with it the next one will end us at once."""
+    return signal.getsignal(signal.SIGINT) == signal.SIG_DFL
 
 
 def _open_standard_descriptors() -> None:
@@ -278,7 +319,7 @@ def find_doorway(options: argparse.Namespace, talk: Talk) -> FlockDoorway:
     """The doorway of the channel that the options name. Raises OSError."""
     patience = Patience(options.timeout, talk.wait)
     reason = Reason(f"waiting for the lock on {options.key_path}, which another process holds", missing=True)
-    return FlockDoorway(options.key_path, lambda waited: patience.beat(reason, waited))
+    return FlockDoorway(options.key_path, lambda waited: patience.beat(reason, waited), talk)
 
 
 def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -> Place:

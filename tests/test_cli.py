@@ -320,6 +320,35 @@ def test_a_wait_is_told_once_after_a_second_when_somebody_is_missing(capfd: pyte
         assert capfd.readouterr().err == said
 
 
+def test_what_is_said_inside_the_doorway_is_written_outside(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key_path: Path
+) -> None:
+    talk = cli.Talk("writer")
+    with cli.find_doorway(parse("writer", f"--key-path {key_path}", monkeypatch), talk):
+        talk.step("one")
+        talk.prompt()
+        assert capfd.readouterr().err == ""
+    talk.error("two")
+    assert capfd.readouterr().err == "writer: one\n> writer: two\n"
+
+
+def test_a_signal_in_a_write_loses_no_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    write, talk = os.write, cli.Talk("writer")
+    pieces = iter([4, 0])
+
+    def write_a_piece(descriptor: int, text: bytes) -> int:
+        size = next(pieces, len(text))
+        if not size:
+            raise cli.Interrupted(signal.SIGINT)
+        return write(descriptor, text[:size])
+
+    monkeypatch.setattr(os, "write", write_a_piece)
+    with pytest.raises(cli.Interrupted):
+        talk.step("one")
+    talk.step("two")
+    assert capfd.readouterr().err == "writer: one\nwriter: two\n"
+
+
 # Exit codes
 
 

@@ -164,6 +164,62 @@ def test_its_identity_is_that_of_the_path(path: Path, door: FlockDoorway) -> Non
     assert door.identity() == (path.stat().st_dev, path.stat().st_ino)
 
 
+# What is said
+
+
+class Listener:
+    """A voice that notes whether the doorway is open, and whether signals are held back, when it hears of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.heard: list[tuple[str, bool, bool]] = []
+
+    def hold(self) -> None:
+        self.heard.append(("hold", is_open(self.path), bool(blocked())))
+
+    def release(self) -> None:
+        self.heard.append(("release", is_open(self.path), bool(blocked())))
+
+
+HEARD = [("hold", False, True), ("release", True, False)]
+
+
+@pytest.fixture
+def listener(path: Path) -> Listener:
+    return Listener(path)
+
+
+def test_a_voice_is_held_inside(path: Path, listener: Listener) -> None:
+    with FlockDoorway(str(path), refuse, listener):
+        pass
+    assert listener.heard == HEARD
+
+
+def test_a_voice_is_released_behind_an_exception(path: Path, listener: Listener) -> None:
+    with pytest.raises(ZeroDivisionError), FlockDoorway(str(path), refuse, listener):
+        raise ZeroDivisionError
+    assert listener.heard == HEARD
+
+
+def test_a_voice_is_released_behind_a_signal_that_waited(path: Path, listener: Listener) -> None:
+    def strike(*_: object) -> None:
+        raise StillClosed
+
+    before = signal.signal(signal.SIGTERM, strike)
+    try:
+        with pytest.raises(StillClosed), FlockDoorway(str(path), refuse, listener):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert listener.heard == HEARD
+
+
+def test_a_voice_is_not_held_outside(holder: subprocess.Popen[str], path: Path, listener: Listener) -> None:
+    with pytest.raises(StillClosed), FlockDoorway(str(path), refuse, listener):
+        pass
+    assert listener.heard == []
+
+
 # Signals
 
 

@@ -2,6 +2,7 @@
 
     python -m tests.crash.stepper 700 writer.py hello            dies before the 700th line that it executes
     python -m tests.crash.stepper _publish:3 writer.py hello     dies as it enters _publish for the third time
+    python -m tests.crash.stepper --stop 700 writer.py hello     stops there (SIGSTOP), until it is continued
 
 Counted are the lines inside functions of the program and of common/; what an import executes touches no IPC object.
 The program runs as __main__ in this process, so the kill is its own death: no handler, no `finally`, no flush.
@@ -62,6 +63,18 @@ def in_call(function: str, nth: int, number: int) -> Strike:
     return strike
 
 
+def once(strike: Strike) -> Strike:
+    """Strike at the first line only: who is stopped goes on."""
+    struck = False
+
+    def first(step: int, frame: FrameType) -> bool:
+        nonlocal struck
+        struck, before = struck or strike(step, frame), struck
+        return struck and not before
+
+    return first
+
+
 def parse_strike(text: str) -> Strike:
     """A step, "700", or a call, "_publish:3"."""
     function, _, number = text.rpartition(":")
@@ -102,5 +115,10 @@ def run(program: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    install(parse_strike(sys.argv[1]))
-    run(sys.argv[2], sys.argv[3:])
+    stop = sys.argv[1] == "--stop"
+    moment, program, *words = sys.argv[1 + stop :]
+    if stop:
+        install(once(parse_strike(moment)), by=signal.SIGSTOP)
+    else:
+        install(parse_strike(moment))
+    run(program, words)

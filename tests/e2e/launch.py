@@ -8,9 +8,10 @@ import signal
 import subprocess
 import termios
 from collections.abc import Sequence
+from typing import Any
 
 from tests.e2e.watch import state_of
-from tests.helpers import Finished, Pair, finish, wait_until
+from tests.helpers import ROOT, Finished, Pair, finish, wait_until
 
 Child = subprocess.Popen[bytes]
 
@@ -38,6 +39,24 @@ def start_together(children: Sequence[Child]) -> list[Finished]:
             child.wait()
 
 
+class Stopping(Pair):
+    """The programs, each of which stops itself (SIGSTOP) once, at the `moment` of tests.crash.stepper."""
+
+    def __init__(self, pair: Pair, moment: str) -> None:
+        super().__init__(pair.key_path, pair.directory)
+        self._moment = moment
+
+    def command(self, program: str, *arguments: object) -> list[str]:
+        python, *words = super().command(program, *arguments)
+        return [python, "-m", "tests.crash.stepper", "--stop", self._moment, *words]
+
+    def start(self, program: str, *arguments: object, **popen: Any) -> Child:
+        """Start it and wait until it stands; one that never comes to that moment has ended."""
+        child = super().start(program, *arguments, **{"env": {**os.environ, "PYTHONPATH": str(ROOT)}, **popen})
+        wait_until(lambda: state_of(child.pid) in "TZ", "the stop")
+        return child
+
+
 class SingleStepped:
     """A program that cannot run on while nobody listens: its --trace goes into a pipe with room for one line."""
 
@@ -54,7 +73,7 @@ class SingleStepped:
     def step(self, lines: int) -> str:
         """Hear so many lines and wait until it stands again; the last of them, "" when it has ended before.
 
-        It then has put down one line more, and has made the call of the next, of which it cannot speak.
+        It then has put down one line more, and cannot get rid of the next one.
         """
         said = ""
         for _ in range(lines):

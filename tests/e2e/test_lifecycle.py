@@ -11,7 +11,7 @@ import pytest
 import sysv_ipc
 
 from common import sysv
-from tests.e2e.launch import SingleStepped, hold, start_together
+from tests.e2e.launch import Stopping, hold, start_together
 from tests.e2e.watch import (
     SHM_DEST,
     is_taken,
@@ -81,34 +81,37 @@ class TestSimultaneousStart:
         assert pair.read().out == b"hello %d\n" % winner
 
 
-def test_writer_leaves_at_any_step_of_the_reader(pair: Pair) -> None:
-    """Whichever call of the reader it falls on: the data arrives, and one of the two removes the channel."""
-    steps = 0
-    line = "the start"
-    while line:
-        steps += 1
-        line = leave_at(pair, steps)
-        assert left_behind(keys_of(pair.key_path)) == [], f"the writer left when the reader was behind {line}"
-    assert steps > 20, "the reader's calls were not seen"
+@pytest.mark.parametrize(("where", "least"), [("write_line", 25), ("release", 2)], ids=["call", "open doorway"])
+def test_writer_leaves_at_any_step_of_the_reader(pair: Pair, where: str, least: int) -> None:
+    """Whichever call of the reader it falls on: the data arrives, and one of the two removes the channel.
+
+    Each call is told to write_line(), in the doorway too; release() is told that the doorway has opened.
+    """
+    step = 1
+    while leave_at(pair, f"{where}:{step}"):
+        assert left_behind(keys_of(pair.key_path)) == [], f"the writer left when the reader was at {where}:{step}"
+        step += 1
+    assert step > least, "the reader's calls were not seen"
 
 
-def leave_at(pair: Pair, step: int) -> str:
-    """Let a writer leave while a reader stands behind its `step`-th line, which is returned."""
+def leave_at(pair: Pair, moment: str) -> bool:
+    """Let a writer leave while a reader is stopped at this moment of its; False when it never comes to it."""
     writer = pair.start("writer", "--lines")
     assert writer.stdin and writer.stderr
     writer.stdin.write(b"hello\n")
     writer.stdin.flush()
     wait_until(lambda: value_of(pair, "full_slots"), "the line's arrival in the segment")
-    reader = SingleStepped(pair, "reader", "--count", 1)
-    line = reader.step(step)
+    reader = Stopping(pair, moment).start("reader", "--trace", "--count", 1)
+    stopped = reader.poll() is None
     writer.stdin.close()
     writer.stdin = None
     while b"sent 1 record" not in writer.stderr.readline():
         pass
     wait_until(lambda: writer.poll() is not None or stands_at_doorway(pair, writer.pid))
-    read, written = reader.run_to_the_end(), finish(writer)
-    assert (read.code, read.out, written.code) == (0, b"hello\n", 0), (line, read, written)
-    return line
+    reader.send_signal(signal.SIGCONT)
+    read, written = finish(reader), finish(writer)
+    assert (read.code, read.out, written.code) == (0, b"hello\n", 0), (moment, read, written)
+    return stopped
 
 
 class TestDeferredRemoval:
