@@ -79,10 +79,14 @@ class Sink(Protocol):
 
 
 class Reason(NamedTuple):
-    """What a process waits for; `missing` when the other side is not even there, which a person wants to hear."""
+    """What a process waits for; `missing` when the other side is not even there, which a person wants to hear.
+
+    `pid` is the process that the text names, whom it waits for; 0: none.
+    """
 
     text: str
     missing: bool = False
+    pid: int = 0
 
 
 class Patience:
@@ -129,7 +133,10 @@ class _Turn:
         return self
 
     def _why_not_ours(self) -> Reason:
-        return Reason(f"waiting for our turn, which pid {self._lock.holder()} has")
+        pid = self._lock.holder()
+        if pid is None:  # given back just now
+            return Reason("waiting for our turn")
+        return Reason(f"waiting for our turn, which {_process(pid)} has", pid=pid)
 
     def __exit__(self, kind: object, *_: object) -> None:
         header = self._end.ring.header
@@ -397,9 +404,10 @@ class WriteEnd(End):
 
     def _why_full(self) -> Reason:
         waiting = f"waiting for room: all {self.ring.slot_count} slots are full"
-        if self.family.reader_turn.holder() is None:
+        pid = self.family.reader_turn.holder()
+        if pid is None:
             return Reason(f"{waiting} and nobody is reading; start reader.py", missing=True)
-        return Reason(waiting)
+        return Reason(f"{waiting}, and {_process(pid)} has the turn to read", pid=pid)
 
     def _publish(self, number: int, slot: SlotHeader) -> None:
         self.ring.write_slot(number, slot)
@@ -422,9 +430,10 @@ class WriteEnd(End):
             pause = min(2 * pause, HEARTBEAT)
 
     def _why_unread(self) -> Reason:
-        if self.family.reader_turn.holder() is None:
+        pid = self.family.reader_turn.holder()
+        if pid is None:
             return Reason("waiting until all is read, and nobody is reading; start reader.py", missing=True)
-        return Reason("waiting until all is read")
+        return Reason(f"waiting until all is read, and {_process(pid)} has the turn to read", pid=pid)
 
     def leave(self, *, unused: bool = False) -> bool:
         """In the doorway: count us out and wake a reader; True when we were the last one out and removed the channel.
@@ -521,7 +530,10 @@ class ReadEnd(End):
 
     def _why_empty(self) -> Reason:
         if self.family.writers.present():
-            return Reason("waiting for data")
+            pid = self.family.writer_turn.holder()
+            if pid is None:
+                return Reason("waiting for data; a writer is counted as present")
+            return Reason(f"waiting for data, and {_process(pid)} has the turn to write", pid=pid)
         last = self.last_slot()
         if last and not last.ends_record:
             return Reason(
@@ -691,6 +703,11 @@ class ReadEnd(End):
             if not self.keep and not self.family.removed():
                 self.remove(FINISHED)
         return True
+
+
+def _process(pid: int) -> str:
+    """Whose turn it is; the kernel says 0 of a process outside our pid namespace."""
+    return f"pid {pid}" if pid else "a process that we cannot see"
 
 
 def _size(total: int) -> str:

@@ -27,6 +27,8 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # A wait shorter than this is nothing to talk about, in seconds.
 WORTH_SAYING = 1.0
+# Any wait as long as this is: somebody may be stopped.
+LONG_WAIT = 3.0
 # How long a program that a signal ends waits for a full pipe behind standard error.
 LAST_WORDS = 1.0
 REFRESH = 0.2  # of the progress bar, in seconds
@@ -54,7 +56,9 @@ class Talk:
     def __init__(self, program: str, *, quiet: bool = False) -> None:
         self.program = program
         self.quiet = quiet
+        self.where = ""  # the key and the path, once they are known
         self._told = ""  # of a missing side, in this wait
+        self._said: set[str] = set()  # of long waits, ever
         self._notes: list[bytes] = []  # not yet written
         self._inside = False
         self._last_words = LAST_WORDS
@@ -128,12 +132,40 @@ class Talk:
                 del self._notes[0]
 
     def wait(self, reason: Reason, waited: float) -> None:
-        """Heard at each heartbeat of a wait: says once, after a second, that the other side is missing."""
+        """Heard at each heartbeat of a wait: says once what it waits for, a missing side soon, anything else later."""
         if waited < WORTH_SAYING:
             self._told = ""
-        elif reason.missing and reason.text != self._told:
-            self._told = reason.text
-            self.step(reason.text)
+        elif reason.missing:
+            if reason.text != self._told:
+                self._told = reason.text
+                self.step(reason.text)
+        elif waited >= LONG_WAIT and not self.quiet:
+            line = "; ".join(filter(None, (_with_state(reason), self.where)))
+            if line not in self._said:
+                self._said.add(line)
+                self.step(line)
+
+
+def _with_state(reason: Reason) -> str:
+    """Its text, with what has become of the process that it names."""
+    named = f"pid {reason.pid}"
+    return reason.text.replace(named, named + _state_of(reason.pid)) if reason.pid else reason.text
+
+
+def _state_of(pid: int) -> str:
+    """What a person should know of a process, as far as /proc tells."""
+    try:
+        os.kill(pid, 0)  # where /proc hides the processes of others, ENOENT would not say so much
+    except (ProcessLookupError, OverflowError):
+        return " (which is no more)"
+    except PermissionError:
+        pass
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            letter = stat.read().rpartition(b")")[2].split()[0]
+    except OSError:
+        return ""
+    return {b"T": " (stopped)", b"t": " (stopped)", b"Z": " (which is no more)"}.get(letter, "")
 
 
 def size_option(text: str) -> int:
@@ -328,7 +360,9 @@ def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -
     status = os.stat(options.key_path)
     if (status.st_dev, status.st_ino) != doorway.identity():
         raise ChannelError(f"{options.key_path} was replaced just now; start again")
-    talk.step(f'key {sysv.key_text(place.segment_key)} = ftok("{place.path}", {8 * place.channel + 1})')
+    key = sysv.key_text(place.segment_key)
+    talk.step(f'key {key} = ftok("{place.path}", {8 * place.channel + 1})')
+    talk.where = f"key {key}, {os.path.abspath(place.path)}, channel {place.channel}"
     return place
 
 

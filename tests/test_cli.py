@@ -20,8 +20,8 @@ from common.channel import End, Reason
 from common.ipc import CallFailed, ChannelError, NotOurs, TimedOut, TornRecord
 from common.layout import BadSegment
 from common.sysv_family import Wanted
-from tests.helpers import ROOT
-from tests.in_process import Local, run_python
+from tests.helpers import ROOT, wait_until
+from tests.in_process import Local, python, run_python
 
 # Values of options
 
@@ -290,6 +290,7 @@ def test_quiet_says_only_errors(capfd: pytest.CaptureFixture[str]) -> None:
     talk.step("a step")
     talk.prompt()
     talk.wait(Reason("waiting for data", missing=True), 10)
+    talk.wait(Reason("waiting for our turn"), 10)
     talk.error("an error")
     assert capfd.readouterr() == ("", "reader: an error\n")
 
@@ -306,10 +307,9 @@ def test_a_line_stays_one_line_whatever_it_mentions(capfd: pytest.CaptureFixture
 
 def test_a_wait_is_told_once_after_a_second_when_somebody_is_missing(capfd: pytest.CaptureFixture[str]) -> None:
     talk = cli.Talk("reader")
-    nobody, other, normal = Reason("nobody", missing=True), Reason("another", missing=True), Reason("normal")
+    nobody, other = Reason("nobody", missing=True), Reason("another", missing=True)
     for reason, waited, said in [
         (nobody, 0.9, ""),
-        (normal, 5, ""),
         (nobody, 1.0, "reader: nobody\n"),
         (nobody, 1.1, ""),
         (other, 1.2, "reader: another\n"),
@@ -318,6 +318,71 @@ def test_a_wait_is_told_once_after_a_second_when_somebody_is_missing(capfd: pyte
     ]:
         talk.wait(reason, waited)
         assert capfd.readouterr().err == said
+
+
+def test_a_long_wait_is_told_once_however_often_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
+    talk = cli.Talk("writer")
+    room, turn = Reason("waiting for room"), Reason("waiting for our turn")
+    for reason, waited, said in [
+        (room, 2.9, ""),
+        (room, 3.0, "writer: waiting for room\n"),
+        (room, 3.1, ""),
+        (turn, 3.2, "writer: waiting for our turn\n"),
+        (room, 3.3, ""),
+        (room, 0.1, ""),  # a new wait
+        (room, 5, ""),
+    ]:
+        talk.wait(reason, waited)
+        assert capfd.readouterr().err == said
+
+
+def test_a_long_wait_names_the_channel(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key_path: Path
+) -> None:
+    monkeypatch.chdir(key_path.parent)
+    talk = cli.Talk("writer")
+    options = parse("writer", f"--key-path {key_path.name} --channel 2", monkeypatch)
+    place = cli.find_place(options, cli.find_doorway(options, talk), talk)
+    capfd.readouterr()
+    talk.wait(Reason("waiting for room"), 3)
+    key = place.segment_key & 0xFFFFFFFF
+    assert capfd.readouterr().err == f"writer: waiting for room; key {key:#010x}, {key_path}, channel 2\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("print(flush=True); signal.pause()", ""),
+        ("print(flush=True); os.kill(os.getpid(), signal.SIGSTOP)", " (stopped)"),
+        ("pass", " (which is no more)"),  # and nobody has asked how it ended
+    ],
+    ids=["alive", "stopped", "dead"],
+)
+def test_what_became_of_a_process(capfd: pytest.CaptureFixture[str], code: str, said: str) -> None:
+    with python(f"import os, signal; {code}") as child:
+        assert child.stdout
+        child.stdout.readline()
+        try:
+            wait_until(lambda: cli._state_of(child.pid) == said)
+            cli.Talk("reader").wait(Reason(f"pid {child.pid} has it", pid=child.pid), 3)
+        finally:
+            child.kill()
+    assert capfd.readouterr().err == f"reader: pid {child.pid}{said} has it\n"
+
+
+@pytest.mark.parametrize("pid", [2**22 + 1, 2**31, 2**32 - 1])
+def test_a_number_that_can_be_no_process(pid: int) -> None:
+    assert cli._state_of(pid) == " (which is no more)"
+
+
+def test_a_process_of_which_proc_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No /proc is mounted, or it hides the processes of others."""
+
+    def refuse(path: str, mode: str) -> None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert cli._state_of(os.getpid()) == ""
 
 
 def test_what_is_said_inside_the_doorway_is_written_outside(

@@ -37,7 +37,8 @@ def test_a_stopped_reader(pair: Pair) -> None:
         done = pair.write("--quiet", "--file", transfer.source, "--timeout", SOON)
     assert (done.code, done.err) == (
         124,
-        f"writer: gave up after {SOON} s of waiting for room: all {SLOTS} slots are full\n",
+        f"writer: gave up after {SOON} s of waiting for room: all {SLOTS} slots are full, and pid {reader.pid} has the"
+        " turn to read\n",
     )
     assert pair.write("--quiet", "--file", transfer.source, "--resume", "--timeout", PATIENCE).code == 0
     ended = finish(reader)
@@ -52,7 +53,10 @@ def test_a_stopped_writer(pair: Pair) -> None:
     writer = transfer.start_writer("--timeout", PATIENCE)
     with stop(writer):
         done = transfer.read("--timeout", SOON)
-        assert (done.code, done.err) == (124, f"reader: gave up after {SOON} s of waiting for data\n")
+        assert (done.code, done.err) == (
+            124,
+            f"reader: gave up after {SOON} s of waiting for data, and pid {writer.pid} has the turn to write\n",
+        )
         assert transfer.unread() == 0
     last = transfer.read("--resume")
     assert (last.code, last.err) == (0, "")
