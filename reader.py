@@ -15,8 +15,10 @@ import sys
 import time
 
 from common import cli, streams
-from common.channel import Patience, ReadEnd, Reason
+from common.channel import News, Patience, ReadEnd, Reason
 from common.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
+from common.ipc import ChannelError
+from common.layout import SlotHeader
 from common.sysv_family import Place, open_channel
 
 
@@ -31,7 +33,9 @@ def main(talk: cli.Talk) -> int:
     sink = streams.open_output(options.output) if options.output is not None else streams.StreamSink(1)
     doorway = cli.find_doorway(options, talk)
     place = cli.find_place(options, doorway, talk)
-    wanted, torn = options.count, 0
+    if sink.file == doorway.identity():
+        raise ChannelError(f"{options.key_path} is the key path: name another output")
+    wanted, incomplete = options.count, False
     while True:
         end = attach(place, doorway, options, talk)
         try:
@@ -40,9 +44,9 @@ def main(talk: cli.Talk) -> int:
             detach(end, talk, failed=True)
             raise
         detach(end, talk)
-        torn += end.torn
+        incomplete = incomplete or end.incomplete
         if not (over and options.follow):
-            return 1 if torn else 0
+            return 1 if incomplete else 0
         # Another reader was at the end first and removed the channel: --follow waits for the next one.
         wanted = None if wanted is None else wanted - end.records
 
@@ -71,32 +75,48 @@ def attach(place: Place, doorway: FlockDoorway, options: cli.Options, talk: cli.
 def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: cli.Options, talk: cli.Talk) -> bool:
     """Take records out of the segment; True when the channel is over, False when there were as many as `wanted`."""
     over = False
-    end.on_continued = lambda slot: talk.step(
-        f"going on at byte {slot.offset + slot.taken} of record {slot.record}, where another reader stopped"
-    )
+    end.hear = lambda news, number, slot: tell(talk, news, number, slot)
     with cli.Tally(end, options, bar=bool(options.output) or not os.isatty(1)) as tally:
         try:
             while not over and (wanted is None or end.records < wanted):
-                receipt = end.receive(sink, None if wanted is None else wanted - end.records)
-                over = receipt is None
-                if receipt and receipt.aborted:
-                    talk.error(
-                        f"record {receipt.aborted.record} is torn: its writer, pid {receipt.aborted.writer_pid},"
-                        f" stopped after {receipt.aborted.offset} bytes, and another went on"
-                    )
+                over = end.receive(sink, None if wanted is None else wanted - end.records) is None
         except BrokenPipeError:
             talk.step("the consumer closed its end; what it did not take stays in the segment")
     talk.step(tally.summary("received"))
     return over
 
 
+def tell(talk: cli.Talk, news: News, number: int, slot: SlotHeader | None) -> None:
+    """Say what came of other readers and writers; what is missing is said with --quiet, too."""
+    if news is News.TORN and slot:
+        talk.error(
+            f"record {slot.record} is torn: its writer, pid {slot.writer_pid}, stopped after {slot.offset} bytes,"
+            " and another went on"
+        )
+    elif news is News.CONTINUED and slot:
+        talk.step(f"going on at byte {number} of record {slot.record}, where another reader stopped")
+    elif news is News.HEADLESS and slot:
+        talk.error(f"record {slot.record} comes without its first {number} bytes: another reader took them")
+    elif news is News.BROKEN_OFF:
+        last = f"after record {slot.record + slot.records - 1}" if slot else "before the first record"
+        talk.error(
+            f"the channel is broken off: {cli.plural(number, 'writer')} stopped before the end, {last}; all that was"
+            " sent until then has arrived"
+        )
+    elif news is News.TORN_BEFORE:
+        talk.error(f"another reader met {cli.plural(number, 'torn record')} in this channel")
+
+
 def detach(end: ReadEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     """Leave the channel, shmdt; when nothing is left in it and nobody writes, shmctl(IPC_RMID) it before."""
-    over, unread = cli.leave(end, end.leave, failed=failed)
+    over, unread = cli.leave(end, end.leave, talk, failed=failed)
     if failed:
         return
     if end.removed:
-        talk.step(f"removed 5 semaphores, marked {end.family} for removal, detached: nothing is left")
+        left = end.family.removal.left
+        talk.step(
+            f"{end.family.removal}, marked {end.family} for removal, detached{'' if left else ': nothing is left'}"
+        )
     else:
         talk.step(f"detached; {'the channel stays (--keep)' if over else cli.waiting(unread)}")
 

@@ -29,9 +29,11 @@ def main(talk: cli.Talk) -> int:
 
         return change(options, talk)
     source = open_input(options)
-    end = attach(options, talk)
+    record = make_record(source, options)
+    end = attach(record, options, talk)
     try:
-        write(end, source, options, talk)
+        write(end, source, record, options, talk)
+        wait(end, options, talk)
     except BaseException:
         detach(end, talk, failed=True)
         raise
@@ -48,7 +50,21 @@ def open_input(options: cli.Options) -> int:
     return os.open(options.file, os.O_RDONLY)
 
 
-def attach(options: cli.Options, talk: cli.Talk) -> WriteEnd:
+def make_record(source: int, options: cli.Options) -> streams.MessageSource | streams.FileSource | None:
+    """The one record to send; None when each line is one."""
+    if options.message:
+        return streams.MessageSource(os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b""))
+    if options.lines or (options.file is None and os.isatty(source)):
+        return None
+    return streams.FileSource(source, name_of_input(options))
+
+
+def name_of_input(options: cli.Options) -> str:
+    """The input as errors name it."""
+    return "standard input" if options.file is None else str(options.file)
+
+
+def attach(record: streams.MessageSource | streams.FileSource | None, options: cli.Options, talk: cli.Talk) -> WriteEnd:
     """Join the channel as a writer: shmget and shmat, and create it where there is none."""
     doorway = cli.find_doorway(options, talk)
     place = cli.find_place(options, doorway, talk)
@@ -57,7 +73,7 @@ def attach(options: cli.Options, talk: cli.Talk) -> WriteEnd:
         with doorway:
             family = join_channel(place, cli.wanted(options), talk.step, options.attach_at)
             end = WriteEnd(family, doorway, Patience(options.timeout, talk.wait))
-            end.join()
+            end.join(record, resume=options.resume)
         talk.attached(family, end.ring.geometry)
         return end
     except BaseException:  # a signal that waited outside the doorway
@@ -66,34 +82,46 @@ def attach(options: cli.Options, talk: cli.Talk) -> WriteEnd:
         raise
 
 
-def write(end: WriteEnd, source: int, options: cli.Options, talk: cli.Talk) -> None:
+def write(
+    end: WriteEnd,
+    source: int,
+    record: streams.MessageSource | streams.FileSource | None,
+    options: cli.Options,
+    talk: cli.Talk,
+) -> None:
     """Put the message, the lines or the file into the segment."""
-    name = "standard input" if options.file is None else options.file
-    typed = not options.message and options.file is None and os.isatty(source)
-    if options.message:
-        text = os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b"")
-        record: streams.MessageSource | streams.FileSource = streams.MessageSource(text)
-    else:
-        record = streams.FileSource(source, name)
-    total = None if record.total == UNKNOWN or options.resume else record.total
+    typed = record is None and os.isatty(source)
+    total = None if record is None or record.total == UNKNOWN or options.resume else record.total
     with cli.Tally(end, options, bar=not typed, total=total) as tally:
         if typed:
             talk.step("type: one record a line, Ctrl-D ends")
-        if typed or options.lines:
-            streams.send_lines(end, source, name, verify=options.verify, prompt=talk.prompt if typed else talk.nothing)
+        if record is None:
+            prompt = talk.prompt if typed else talk.nothing
+            streams.send_lines(end, source, name_of_input(options), verify=options.verify, prompt=prompt)
             if typed:
                 talk.prompt("\n")
         else:
             end.send(record, resume=options.resume, verify=options.verify)
+    end.all_said = True
     talk.step(tally.summary("sent"))
-    if options.wait:
-        end.wait_until_consumed()
-        talk.step("all of it is consumed")
+
+
+def wait(end: WriteEnd, options: cli.Options, talk: cli.Talk) -> None:
+    """Stay until all is read: with --wait, and where what nobody has attached is destroyed."""
+    if not options.wait:
+        if not (end.unread() and end.family.goes_with_us()):
+            return
+        talk.error(
+            "kernel.shm_rmid_forced is 1: the kernel destroys a segment with its last detach, and what is in it;"
+            " waiting until all is read"
+        )
+    end.wait_until_consumed()
+    talk.step("all of it is consumed")
 
 
 def detach(end: WriteEnd, talk: cli.Talk, *, failed: bool = False) -> None:
     """Leave the channel: shmdt. What was sent waits in the segment for a reader."""
-    removed, unread = cli.leave(end, lambda: end.leave(unused=failed), failed=failed)
+    removed, unread = cli.leave(end, end.leave, talk, failed=failed)
     if not failed:
         talk.step("removed the channel: nothing is left" if removed else f"detached; {cli.waiting(unread)}")
 

@@ -18,9 +18,11 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from enum import Enum
 from time import monotonic, sleep
 from typing import NamedTuple, Protocol
 
+from common.ending import Ending, Facts, judge
 from common.ipc import CallFailed, ChannelError, Counter, Doorway, Family, Gone, TimedOut, TornRecord
 from common.layout import (
     ABORTED,
@@ -33,6 +35,8 @@ from common.layout import (
     REMOVED,
     UNKNOWN,
     BadSegment,
+    FileId,
+    InputNote,
     OutputNote,
     Ring,
     SlotHeader,
@@ -43,12 +47,18 @@ HEARTBEAT = 0.1
 
 
 class Source(Protocol):
-    """Where a record comes from. `total` is its size in bytes, or UNKNOWN; `identity` a file's (st_dev, st_ino)."""
+    """Where a record comes from.
+
+    `total` is its size in bytes, or UNKNOWN; `identity` is the regular file that the record is, and which can be read
+    again from the middle; `file` is (st_dev, st_ino) of the regular file that its bytes come from. None: there is none.
+    """
 
     @property
     def total(self) -> int: ...
     @property
-    def identity(self) -> tuple[int, int] | None: ...
+    def identity(self) -> FileId | None: ...
+    @property
+    def file(self) -> tuple[int, int] | None: ...
 
     def fill(self, room: memoryview) -> int:
         """Put the record's next bytes into `room` and return how many; 0 at its end."""
@@ -60,14 +70,17 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where records go.
 
-    `identity` is (st_dev, st_ino) of a regular file that `resume` may continue, else None; `size` is how many bytes
-    are out, even when write() was interrupted; `settled` becomes true when the channel has cut it to where it goes on.
+    `identity` is (st_dev, st_ino) of a regular file that `resume` may continue, else None; `file` that of any regular
+    file behind it; `size` is how many bytes are out, even when write() was interrupted; `settled` becomes true when the
+    channel has cut it to where it goes on.
     """
 
     settled: bool
 
     @property
     def identity(self) -> tuple[int, int] | None: ...
+    @property
+    def file(self) -> tuple[int, int] | None: ...
     @property
     def size(self) -> int: ...
 
@@ -177,21 +190,25 @@ class End:
 
         Raises TimedOut, Gone.
         """
-        token = counter.acquire(0)
-        if ready() if ready else token:
-            return True
-        began = beaten = monotonic()
-        while not over():
-            token = counter.acquire(HEARTBEAT)
+        try:
+            token = counter.acquire(0)
             if ready() if ready else token:
                 return True
-            now = monotonic()
-            if not token or now - beaten > HEARTBEAT:
-                beaten = now
-                self._check_not_removed()
-                if self.patience.timeout is not None and self._moved():
-                    began = now
-                self.patience.beat(reason(), now - began)
+            began = beaten = monotonic()
+            while not over():
+                token = counter.acquire(HEARTBEAT)
+                if ready() if ready else token:
+                    return True
+                now = monotonic()
+                if not token or now - beaten > HEARTBEAT:
+                    beaten = now
+                    self._check_all_there()
+                    if self.patience.timeout is not None and self._moved():
+                        began = now
+                    self.patience.beat(reason(), now - began)
+        except Gone:
+            self._check_all_there()
+            raise
         return False
 
     def _moved(self) -> bool:
@@ -201,11 +218,18 @@ class End:
         self._position = (self.ring.header.head, tail)
         return self._position != before
 
-    def _check_not_removed(self) -> None:
+    def _check_all_there(self) -> None:
+        """Raise ChannelError when the channel, or one of its semaphores, was removed under us."""
         removed = self.family.removed()  # before the state, which a reader that finishes stores first
         state = self.ring.header.state
         if state == REMOVED or (removed and state != FINISHED):
             raise ChannelError("EIDRM: the channel was removed while we waited, by `--remove` or ipcrm")
+        missing = None if removed else self.family.missing()
+        if missing and self.ring.header.state == OPEN:  # whoever removes a channel stores so first
+            raise ChannelError(
+                f"EIDRM: semaphore {missing} was removed while we waited, by ipcrm; start again: nothing is lost, the"
+                " first one that finds itself alone makes all five anew"
+            )
 
     def unread(self) -> int:
         """Slots that wait for a reader: a hint while anybody reads or writes."""
@@ -217,14 +241,14 @@ class End:
         head = self.ring.header.head
         return self.ring.read_slot(head - 1) if head else None
 
-    def over(self) -> bool:
-        """Nothing left to read and nobody left to write; final only in the doorway.
+    def drained(self) -> bool:
+        """Nothing left to read and nobody left to write; final only in the doorway, and ending() says what it means.
 
         For the holder of reader_turn or whoever is in the doorway: for others the tail moves under it.
         """
         header = self.ring.header
         finished = header.state == FINISHED
-        if not finished and (not header.writers_joined or self.family.writers.present()):
+        if not finished and (not self._writers_joined() or self.family.writers.present()):
             return False
         # Only now: with no writer alive and the doorway shut, head stands still.
         lag = self.ring.lag()
@@ -232,9 +256,42 @@ class End:
             raise BadSegment(f"it is marked as finished, and {lag} fragments are unread")
         return not lag
 
+    def ending(self) -> Ending:
+        """How the channel stands. In the doorway, or when it is FINISHED. Raises BadSegment."""
+        header = self.ring.header
+        state = header.state
+        marked = state == OPEN and self.family.removed()
+        joined = self._writers_joined()
+        left = self._settled()
+        live = state == OPEN and not marked and self.family.writers.present()
+        # Only now, see drained(); and where a writer may still move head, lag() would take us for a holder of its turn.
+        still = state == FINISHED or (state == OPEN and not marked and not live)
+        unread = self.ring.lag() if still else 0
+        last = self.last_slot() if still and state == OPEN and not unread else None
+        unfinished = last is not None and not last.ends_record
+        return judge(Facts(state, marked, joined, left, live, unread, unfinished))
+
+    def _writers_joined(self) -> int:
+        """How many writers have joined; one that died while it did had noted its place before it was counted."""
+        joined = self.ring.header.writers_joined
+        return max(joined, self.ring.header.input_place)
+
+    def _writers_left(self) -> int:
+        """How many writers have said goodbye; one that died while it said so had noted what this was to become."""
+        left = self.ring.header.writers_left
+        return max(left, self.ring.header.input_goodbye)
+
+    def _settled(self) -> int:
+        """How many writers nobody waits for: they said goodbye, or their record was given up as torn."""
+        left = self._writers_left()
+        return left + self.ring.header.records_torn
+
     def remove(self, state: int) -> None:
         """In the doorway: take the channel away, FINISHED or REMOVED; whoever waits wakes with Gone."""
         self.family.check_removable()
+        self._take_away(state)
+
+    def _take_away(self, state: int) -> None:
         self.ring.header.state = state
         self.removed = True
         self.family.remove()
@@ -254,16 +311,6 @@ class End:
             )
         return True
 
-    def remove_if_over(self) -> bool:
-        """In the doorway: remove a channel in which nothing is left to do; True when we did."""
-        if self.ring.header.state != OPEN or not self.over():
-            return False
-        last = self.last_slot()
-        if last and not last.ends_record:
-            return False
-        self.remove(FINISHED)
-        return True
-
     def detach(self) -> None:
         """Give the memory back."""
         self.ring.release()
@@ -278,11 +325,40 @@ class End:
 class WriteEnd(End):
     """The writing end: join, send records, leave."""
 
-    def join(self) -> None:
-        """In the doorway: count this process among the writers."""
-        self.family.writers.enter()
+    def __init__(self, family: Family, doorway: Doorway, patience: Patience) -> None:
+        super().__init__(family, doorway, patience)
+        self.all_said = False  # whether this writer has nothing more to say: leave() is then its goodbye
+        self._place = 0  # its number among the writers that joined
+        self._successor = False  # it has the place of a writer that died
+        self._resumed: FileId | None = None  # the file of a record that another writer began and we completed
+
+    def join(self, source: Source | None = None, *, resume: bool = False) -> None:
+        """In the doorway: count this process among the writers; `source` when it is one record of a file.
+
+        With `resume`, a writer of the same file takes the place of the one that died: it says goodbye for it.
+        """
         header = self.ring.header
-        header.writers_joined = min(header.writers_joined + 1, UNKNOWN)
+        alone = not self.family.writers.present()
+        self.family.writers.enter()
+        note = header.input_note()
+        # While other writers live, the one that owes its goodbye may be one of them, and needs its place.
+        again = resume and source is not None and note.file == source.identity
+        if again and note.owed and alone:
+            self._place, self._successor = note.place, True
+        else:
+            self._count_in()
+            if source and source.identity and not note.owed:
+                # What was sent before, and is perhaps the last record, stays noted for whoever resumes after us.
+                self._note(note.record if again else UNKNOWN, source.identity)
+        header.writers_joined = self._writers_joined() if self._successor else self._place
+
+    def _count_in(self) -> None:
+        self._place, self._successor = min(self._writers_joined() + 1, UNKNOWN), False
+
+    def _note(self, record: int, file: FileId) -> None:
+        """In the doorway: our note replaces one whose goodbye may not have been counted yet."""
+        self.ring.header.writers_left = self._writers_left()
+        self.ring.header.note_input(InputNote(record, file, self._place, 0))
 
     def send(self, source: Source, *, resume: bool = False, verify: bool = False) -> None:
         """Send one record, as many fragments as it takes, straight from `source` into the slots.
@@ -293,12 +369,14 @@ class WriteEnd(End):
         raises; the record is then unfinished and can be resumed.
         """
         with _Turn(self, "writer_pid"):
-            record, offset = self._take_up(source if resume else None)
-            if record < 0:
+            begun = self._take_up(source if resume else None)
+            if begun is None:
                 return
-            if not offset:
-                self._note_input(record, source)
+            record, offset = begun
+            if source.identity and not offset:
+                self._note_begun(record, source.identity)
             source.skip_to(offset)
+            file = source.file or (0, 0)
             aside = memoryview(bytearray(min(self.ring.fragment_size, source.total - offset))) if verify else None
             ended = False
             while not ended:
@@ -311,7 +389,9 @@ class WriteEnd(End):
                     raise TornRecord(f"the input became shorter: it ended after {end} of {source.total} bytes")
                 flags = (0 if offset else FIRST) | (LAST if ended else 0) | (CHECKED if verify else 0)
                 total = end if ended else source.total
-                self._publish(number, SlotHeader(length, flags, record, offset, total, os.getpid(), crc, int(ended)))
+                self._publish(
+                    number, SlotHeader(length, flags, record, offset, total, os.getpid(), crc, int(ended), 0, *file)
+                )
                 offset = end
             self.records += 1
 
@@ -323,76 +403,99 @@ class WriteEnd(End):
         room[:length] = aside[:length]
         return length, zlib.crc32(aside[:length])
 
-    def send_lines(self, lines: bytes | memoryview, count: int, *, verify: bool = False) -> None:
-        """Send `count` whole newline-terminated lines in one slot; they must fit it. Raises like send()."""
+    def send_lines(
+        self, lines: bytes | memoryview, count: int, *, file: tuple[int, int] | None = None, verify: bool = False
+    ) -> None:
+        """Send `count` whole newline-terminated lines of `file` in one slot; they must fit it. Raises like send()."""
         with _Turn(self, "writer_pid"):
-            record, _ = self._take_up(None)
+            record = self._next_record()
             number = self._free_slot()
             length = len(lines)
             with self.ring.payload(number, 0, length) as room:
                 room[:] = lines
             crc = zlib.crc32(lines) if verify else 0
             flags = LINES | FIRST | LAST | (CHECKED if verify else 0)
-            self._publish(number, SlotHeader(length, flags, record, 0, length, os.getpid(), crc, count))
+            self._publish(
+                number, SlotHeader(length, flags, record, 0, length, os.getpid(), crc, count, 0, *(file or (0, 0)))
+            )
             self.records += count
 
-    def _take_up(self, resume: Source | None) -> tuple[int, int]:
-        """The number of the record to write and the offset to write it from.
-
-        What a dead writer left unfinished is continued from `resume`, without one it is marked ABORTED. A record of
-        -1: there is nothing left to resume.
-        """
+    def _take_up(self, resume: Source | None) -> tuple[int, int] | None:
+        """The number of the record to write and the offset to write it from; None: there is nothing left to resume."""
         last = self.last_slot()
-        if last is None:
-            return 0, 0
-        if last.ends_record:
-            return (-1, 0) if resume and self._is_complete(last, resume) else (last.record + last.records, 0)
-        if resume:
-            self._check_begun_from(last, resume)
-            return last.record, last.end
-        number = self._free_slot()
-        self._publish(number, SlotHeader(0, ABORTED, last.record, last.end, last.total, last.writer_pid, 0, 1))
-        return last.record + 1, 0
+        if not resume or last is None:
+            return self._next_record(), 0
+        with self.doorway:  # or a writer that joins might replace it half-way
+            note = self.ring.header.input_note()
+        try:
+            if last.ends_record:
+                if not self._is_complete(last, resume, note):
+                    return self._next_record(), 0
+                self._resumed = resume.identity
+                return None
+            self._check_begun_from(last, resume, note)
+        except TornRecord:
+            self.all_said = True  # it has nothing to say here
+            raise
+        self._resumed = resume.identity
+        return last.record, last.end
 
-    def _check_begun_from(self, last: SlotHeader, source: Source) -> None:
+    def _next_record(self) -> int:
+        """The number of a new record; what a dead writer left unfinished is marked ABORTED."""
+        last = self.last_slot()
+        if last and not last.ends_record:
+            number = self._free_slot()
+            self._publish(number, SlotHeader(0, ABORTED, last.record, last.end, last.total, last.writer_pid, 0, 1))
+            return last.record + 1
+        record = last.record + last.records if last else 0
+        if self.ring.header.input_record == record:  # of a dead writer that had published nothing of it
+            with self.doorway:
+                self.ring.header.input_record = UNKNOWN
+        return record
+
+    def _check_begun_from(self, last: SlotHeader, source: Source, note: InputNote) -> None:
         """Raise TornRecord when the unfinished last record cannot be the beginning of `source`."""
-        record, identity = self._input_note()
-        if source.total == UNKNOWN or source.total < last.end or last.total not in (source.total, UNKNOWN):
+        if not last.source_ino or note.record != last.record:
+            difference = f"record {last.record} is a message, a line or from a pipe, which cannot be read again"
+        elif last.source != source.file:
+            difference = f"record {last.record} was begun from another one"
+        elif source.total == UNKNOWN or last.total != source.total:
             difference = (
                 f"its size is {_size(source.total)}, and record {last.record} stopped after {last.end} bytes of"
                 f" {_size(last.total)}"
             )
-        elif record != last.record or not identity[1]:
-            difference = f"record {last.record} is a message or a line"
-        elif last.total != UNKNOWN and identity != source.identity:
-            difference = f"record {last.record} was begun from another one"
+        elif note.file != source.identity:
+            difference = f"it was changed after record {last.record} was begun from it"
         else:
             return
-        raise TornRecord(f"this is not the file to resume: {difference}")
+        raise TornRecord(f"this is not the file to resume: {difference}; `writer.py` without --resume sends it anew")
 
-    def _is_complete(self, last: SlotHeader, source: Source) -> bool:
+    def _is_complete(self, last: SlotHeader, source: Source, note: InputNote) -> bool:
         """Whether the last record is all of `source`: its writer died with nothing left to send."""
+        if note.record != last.record or note.file != source.identity:
+            return False
         if last.flags & ABORTED:
             raise TornRecord(
                 f"record {last.record} was given up after {last.offset} bytes when another writer went on;"
                 " send it again without --resume"
             )
-        if last.flags & LINES:
-            return False  # lines leave no note; the one that is there is of a writer that died before it sent anything
-        # An empty file does not tell its size, see FileSource.
-        return self._input_note() == (last.record, source.identity) and source.total in (last.total, UNKNOWN)
+        # Lines and messages leave no note: it can be of a writer that died before it sent anything. An empty file does
+        # not tell its size, see FileSource.
+        return last.source == source.file and not last.flags & LINES and source.total in (last.total, UNKNOWN)
 
-    def _input_note(self) -> tuple[int, tuple[int, int]]:
-        """The record that was last begun, and st_dev and st_ino of the file that it is; 0, 0 when it is none."""
-        record = self.ring.header.input_record
-        dev = self.ring.header.input_dev
-        return record, (dev, self.ring.header.input_ino)
-
-    def _note_input(self, record: int, source: Source) -> None:
-        """Note which file this record comes from; its number first, so that a torn note belongs to no record."""
+    def _note_begun(self, record: int, file: FileId) -> None:
+        """Note that `record` is this file, before anything of it is published."""
         header = self.ring.header
-        header.input_record = record
-        header.input_dev, header.input_ino = source.identity or (0, 0)
+        with self.doorway:
+            note = header.input_note()
+            if note.owed and note.place == self._place and note.record == UNKNOWN:
+                header.input_record = record
+                self._successor = False  # the place is its own: nothing had begun
+                return
+            if self._successor:  # its predecessor is through: it goes on as a writer of its own
+                self._count_in()
+            self._note(record, file)
+            header.writers_joined = max(header.writers_joined, self._place)
 
     def _free_slot(self) -> int:
         """Wait for room; the number of the fragment to fill. Raises TimedOut, Gone, BadSegment."""
@@ -422,7 +525,7 @@ class WriteEnd(End):
         began = monotonic()
         pause = 0.001
         while header.tail < head:
-            self._check_not_removed()
+            self._check_all_there()
             if self._moved():
                 began = monotonic()
             self.patience.beat(self._why_unread(), monotonic() - began)
@@ -435,21 +538,45 @@ class WriteEnd(End):
             return Reason("waiting until all is read, and nobody is reading; start reader.py", missing=True)
         return Reason(f"waiting until all is read, and {_process(pid)} has the turn to read", pid=pid)
 
-    def leave(self, *, unused: bool = False) -> bool:
+    def leave(self) -> bool:
         """In the doorway: count us out and wake a reader; True when we were the last one out and removed the channel.
 
-        That is when all we sent is consumed and nobody else has the segment attached, or, with `unused`, when
-        nothing was ever sent: a channel in which a reader would find nothing but an end. To be followed by detach()
-        before the doorway opens, see ReadEnd.leave.
+        That is when all is said and consumed and nobody else has the segment attached, or when nothing was ever said.
+        To be followed by detach() before the doorway opens, see ReadEnd.leave.
         """
         if self.clear_if_removed():
             return False
+        if self.all_said:
+            self._say_goodbye()
         self.family.writers.leave()
-        last_out = (self.ring.header.head or unused) and self.over() and self.family.alone()
-        if last_out and self._may_remove() and self.remove_if_over():
+        if self._is_last_out() and self.family.alone() and self._may_remove():
+            self._take_away(FINISHED)
             return True
         self.family.full_slots.release()
         return False
+
+    def _say_goodbye(self) -> None:
+        """Count us among the writers that said all they had to, and with us the dead one whose record we completed."""
+        header = self.ring.header
+        note = header.input_note()
+        own = not self._successor
+        noted = own and note.owed and note.place == self._place
+        for_the_dead = note.owed and note.file == self._resumed and not noted
+        left = min(self._writers_left() + own + for_the_dead, UNKNOWN)
+        if noted or for_the_dead:
+            header.input_goodbye = left  # whoever dies in here has said it, see _writers_left
+        header.writers_left = left
+
+    def _is_last_out(self) -> bool:
+        """Whether the channel may go with us: a reader would learn nothing from it."""
+        ending = self.ending()
+        header = self.ring.header
+        if ending is Ending.OVER:
+            return not header.records_torn
+        # Nobody ever said anything; that we had to, and did not, our own exit code says.
+        joined = self._writers_joined()
+        left = self._writers_left()
+        return ending is Ending.BROKEN_OFF and not header.head and joined - left == 1
 
     def _may_remove(self) -> bool:
         """False when the channel is another user's, who has to remove it."""
@@ -458,6 +585,16 @@ class WriteEnd(End):
         except CallFailed:
             return False
         return True
+
+
+class News(Enum):
+    """What a reader has to tell while it reads; all but CONTINUED say that data is missing."""
+
+    CONTINUED = "going on where another reader stopped"
+    HEADLESS = "the record's beginning went to another reader"
+    TORN = "the record's writer stopped inside it"
+    TORN_BEFORE = "another reader met a torn record"
+    BROKEN_OFF = "a writer stopped before its end"
 
 
 class _Expected(NamedTuple):
@@ -489,9 +626,12 @@ class ReadEnd(End):
         self.keep = keep
         self.follow = follow
         self.resume = resume
-        self.torn = 0  # records that their writers gave up
-        self.on_continued: Callable[[SlotHeader], None] | None = None  # hears of a record that another reader began
+        self.incomplete = False  # whether something is missing in what came out, or in the channel that ended
+        self.hear: Callable[[News, int, SlotHeader | None], None] = lambda *_: None
         self._expected = _Expected(0, 0, 0)
+        self._began_at = self.ring.header.tail
+        self._missed = 0  # writers that stopped before their end, as far as that was told
+        self._refused = False  # the output is not the one that the channel notes
 
     def receive(self, sink: Sink, at_most: int | None = None) -> Receipt | None:
         """Receive one record, or the up to `at_most` lines of one slot, straight from the slots into `sink`.
@@ -502,28 +642,29 @@ class ReadEnd(End):
         """
         try:
             with _Turn(self, "reader_pid") as turn:
-                while self._next_fragment():
+                while self._next_fragment(sink):
                     number = self.ring.header.tail
                     slot = self.ring.read_slot(number)
                     self._check(number, slot)
-                    self._take_over(number, slot, turn.repaired)
-                    turn.repaired = False
+                    self._check_not_input(sink, number, slot)
+                    self._check_handover(number, slot, turn.repaired)
                     self._settle(sink, number, slot)
+                    turn.repaired = False
                     receipt = self._consume(sink, number, slot, at_most)
                     if receipt:
                         self.records += receipt.records
                         return receipt
         except Gone:
             # Another reader was at the end first, and removed the semaphore that we waited on.
-            if self.ring.header.state != FINISHED or not self.over():
+            if self.ring.header.state != FINISHED or not self.drained():
                 raise
-        if not sink.settled and not self.resume:
-            sink.cut(0)
+            self._settle_at_end(sink)
+            self._see_end(self.ending())
         return None
 
-    def _next_fragment(self) -> bool:
+    def _next_fragment(self, sink: Sink) -> bool:
         """Wait for a fragment; False when the channel is over."""
-        return self.wait_for(self.family.full_slots, self._has_data, self._why_empty, self.finish_if_over)
+        return self.wait_for(self.family.full_slots, self._has_data, self._why_empty, lambda: self.finish_if_over(sink))
 
     def _has_data(self) -> bool:
         return self.ring.lag() > 0
@@ -539,6 +680,8 @@ class ReadEnd(End):
             return Reason(
                 f"waiting for `writer.py --file PATH --resume` to continue record {last.record}", missing=True
             )
+        if self._missing() and self._can_be_settled():
+            return Reason("waiting for `writer.py --file PATH --resume`: a writer stopped before its end", missing=True)
         return Reason("waiting for a writer; start writer.py", missing=True)
 
     def _consume(self, sink: Sink, number: int, slot: SlotHeader, at_most: int | None) -> Receipt | None:
@@ -570,7 +713,7 @@ class ReadEnd(End):
         if not slot.ends_record:
             return None
         if slot.flags & ABORTED:
-            self.torn += 1
+            self._tell(News.TORN, slot.record, slot)
             return Receipt(0, slot)
         return Receipt(records)
 
@@ -580,7 +723,13 @@ class ReadEnd(End):
             self._take(sink, number, end)
             self.family.full_slots.release()  # the slot's token goes back with what is left in it
             return
-        self._note_output(sink, number + 1, 0)
+        if sink.identity:
+            self._note_output(sink, number + 1, 0)
+        else:  # what a stream takes, no file has
+            self.ring.header.forget_output(number + 1)
+        if slot.flags & ABORTED:
+            torn = self.ring.header.records_torn
+            self.ring.header.records_torn = min(torn + 1, UNKNOWN)
         self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
         self.ring.header.tail = number + 1  # the commit
         self.family.empty_slots.release()
@@ -598,7 +747,7 @@ class ReadEnd(End):
             self.bytes += length
 
     def _take(self, sink: Sink, number: int, taken: int) -> None:
-        if not sink.identity:  # what a stream took of the slot, no file has
+        if not sink.identity:
             self.ring.header.forget_output(number)
         self.ring.take(number, taken)
 
@@ -623,50 +772,107 @@ class ReadEnd(End):
         ):
             raise BadSegment(f"fragment {number} contradicts itself: {slot}")
 
-    def _take_over(self, number: int, slot: SlotHeader, interrupted: bool) -> None:
-        """Go on where another reader stopped; `interrupted`: in its turn, else it cannot have been inside a record."""
-        if slot.taken and not interrupted:
+    def _check_handover(self, number: int, slot: SlotHeader, interrupted: bool) -> None:
+        """Another reader that was not `interrupted` in its turn cannot have stopped inside a record."""
+        if slot.taken and not interrupted and self._is_inside(number, slot):
+            raise BadSegment(f"fragment {number} claims that {slot.taken} bytes are taken, inside a record")
+
+    def _is_inside(self, number: int, slot: SlotHeader) -> bool:
+        """Whether what is to be read of this slot begins inside a record or a line."""
+        if slot.taken and slot.flags & LINES:
             with self.ring.payload(number, slot.taken - 1, slot.taken) as last:
-                if not slot.flags & LINES or bytes(last) != b"\n":
-                    raise BadSegment(f"fragment {number} claims that {slot.taken} bytes are taken, inside a record")
-        inside = self._expected.number != number and (slot.offset or slot.taken)
-        if self.on_continued and (interrupted or inside):
-            self.on_continued(slot)
+                return bytes(last) != b"\n"
+        return bool(slot.offset or slot.taken)
+
+    def _where(self, number: int, slot: SlotHeader) -> tuple[int, int]:
+        """Which record what is to be read of this slot begins in, and at which of its bytes."""
+        if not slot.flags & LINES:
+            return slot.record, slot.offset + slot.taken
+        with self.ring.payload(number, 0, slot.taken) as taken:
+            lines = bytes(taken)
+        return slot.record + lines.count(b"\n"), slot.taken - lines.rfind(b"\n") - 1
 
     def _tail_moved(self) -> BadSegment:
         return BadSegment(f"the tail moved from {self._expected.number} to {self.ring.header.tail} under its reader")
 
+    def _check_not_input(self, sink: Sink, number: int, slot: SlotHeader) -> None:
+        """Raise ChannelError when this fragment comes from the output itself.
+
+        Before the output is emptied, so must nothing that waits behind it, nor what a writer has come to send.
+        """
+        if not sink.file:
+            return
+        waiting = [slot]
+        if not sink.settled:
+            waiting += [self.ring.read_slot(number + ahead) for ahead in range(1, self.ring.lag())]
+        for other in waiting:
+            if other.length and other.source == sink.file:
+                raise ChannelError(f"record {other.record} is the output itself: name another --output")
+        note = self.ring.header.input_note()
+        if not sink.settled and note.owed and (note.file.dev, note.file.ino) == sink.file:
+            raise ChannelError("the output is the file that a writer has come to send: name another --output")
+
     def _settle(self, sink: Sink, number: int, slot: SlotHeader) -> None:
         """Before our first byte goes out: cut the output to what of it is committed."""
+        kept = 0
         if not sink.settled:
-            sink.cut(self._committed(sink, number, slot))
+            kept = self._bytes_to_keep(sink, number, slot)
+            sink.cut(kept)
             sink.settled = True
+        # What is taken of a slot, another reader has: we end when we stop inside one.
+        if (self._expected.number != number or slot.taken) and self._is_inside(number, slot):
+            record, begun = self._where(number, slot)
+            whole = slot.flags & ABORTED or kept >= begun
+            self._tell(News.CONTINUED if whole else News.HEADLESS, begun, slot._replace(record=record))
         self._note_output(sink, number, slot.taken)
 
-    def _committed(self, sink: Sink, number: int, slot: SlotHeader) -> int:
-        """How many bytes of the output to keep. Raises TornRecord when keeping or cutting would lose any."""
-        note = self.ring.header.output_note(number) if sink.identity else None
-        begun = note if note and (note.dev, note.ino) == sink.identity else None
-        at_start = not slot.offset and not slot.taken
+    def _bytes_to_keep(self, sink: Sink, number: int, slot: SlotHeader) -> int:
+        """How much of the output stays. Raises TornRecord when keeping or cutting would lose any."""
+        received = self._noted_in(sink, number, slot.taken)
         if not self.resume:
-            if begun and not at_start:
-                raise TornRecord(
-                    f"the output already holds the first {slot.offset + slot.taken} bytes of record {slot.record}:"
-                    " add --resume to continue it, or name another --output"
-                )
+            if received and sink.size:
+                raise TornRecord(_holds(received))
             return 0
-        if begun:
-            committed = (begun.size + slot.taken) % 2**64
+        at_start = not slot.offset and not slot.taken
+        if received is not None:
             # What a reader put out and did not commit is part of this fragment, so no true note asks for more.
-            if not committed <= sink.size <= committed + slot.length - slot.taken:
-                raise TornRecord(f"the output has {sink.size} bytes, but {committed} were received into it")
-            return committed
-        if at_start and not sink.size:
-            return 0
-        raise TornRecord(
-            "cannot resume this output: it is not the one that the last reader was writing"
-            f" (record {slot.record} goes on at byte {slot.offset + slot.taken})"
-        )
+            if not received <= sink.size <= received + slot.length - slot.taken:
+                raise TornRecord(f"the output has {sink.size} bytes, but {received} were received into it")
+            return received
+        if at_start and (not number or not sink.size):
+            return sink.size  # nobody has received anything of this channel, or nothing is in it
+        raise TornRecord(f"{_OTHER_OUTPUT} (record {slot.record} goes on at byte {slot.offset + slot.taken})")
+
+    def _noted_in(self, sink: Sink, number: int, taken: int) -> int | None:
+        """How many bytes the channel notes as received into this output; None when its note is about another one."""
+        note = self.ring.header.output_note(number) if sink.identity else None
+        return (note.size + taken) % 2**64 if note and (note.dev, note.ino) == sink.identity else None
+
+    def _settle_at_end(self, sink: Sink) -> None:
+        """Nothing is left to read: the output must be what was received. Raises TornRecord."""
+        if sink.settled or not sink.identity:
+            return
+        wrong = self._why_not_at_end(sink, self.ring.header.tail)
+        if wrong:
+            self._refused = True
+            raise TornRecord(wrong)
+        sink.settled = True
+        if not self.resume:
+            sink.cut(0)
+
+    def _why_not_at_end(self, sink: Sink, tail: int) -> str:
+        received = self._noted_in(sink, tail, 0)
+        if not self.resume:
+            return _holds(received) if received and sink.size else ""
+        if received is not None:
+            return (
+                ""
+                if received == sink.size
+                else f"the output has {sink.size} bytes, but {received} were received into it"
+            )
+        # Where others have received meanwhile, the note is theirs and says nothing of this output.
+        noted = tail and tail == self._began_at and self.ring.header.output_note(tail)
+        return f"{_OTHER_OUTPUT} (all has been received)" if noted else ""
 
     def _note_output(self, sink: Sink, tail: int, taken: int) -> None:
         if sink.identity:
@@ -680,29 +886,101 @@ class ReadEnd(End):
         """
         if self.removed or self.clear_if_removed():
             return self.removed
-        return self.over() if self.keep else self.remove_if_over()
+        ending = self.ending()
+        if self._refused or not self._ends_with(ending) or self.ring.header.state != OPEN:
+            return False
+        self._see_end(ending)
+        if not self.keep:
+            self.remove(FINISHED)
+        return True
 
-    def finish_if_over(self) -> bool:
+    def _ends_with(self, ending: Ending) -> bool:
+        """Whether this is the end: with `resume`, a writer may still continue what was broken off."""
+        return ending is Ending.OVER or (ending is Ending.BROKEN_OFF and not (self.resume and self._can_be_settled()))
+
+    def _can_be_settled(self) -> bool:
+        """Whether a writer that resumes can make up for a missing goodbye: its file is noted, and nobody went on."""
+        note = self.ring.header.input_note()
+        last = self.last_slot()
+        if not note.owed or note.record == UNKNOWN or last is None:
+            return note.owed
+        return last.record < note.record or (last.record == note.record and not last.flags & ABORTED)
+
+    def finish_if_over(self, sink: Sink) -> bool:
         """True when the channel is over; we have then removed it, unless `keep`. Raises TornRecord."""
-        if not self.over() or (self.follow and self.ring.header.state != FINISHED):
+        if not self.drained():
+            return False
+        finished = self.ring.header.state == FINISHED
+        if self.follow and not finished:
+            self._notice_broken_off()
             return False
         if self._expected.offset and self._expected.number != self.ring.header.tail:
             raise self._tail_moved()
         with self.doorway:
-            if not self.over():
+            if not self.drained():
                 return False
-            last = self.last_slot()
-            if last and not last.ends_record:
-                if self.resume:
-                    return False
-                raise TornRecord(
-                    f"record {last.record} is unfinished: its writer, pid {last.writer_pid}, stopped after {last.end}"
-                    " bytes; `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up"
-                )
+            ending = self.ending()
+            if ending is Ending.TORN and not self.resume:
+                raise self._torn()
+            if not self._ends_with(ending) and self.ring.header.state == OPEN:
+                return False
+            self._settle_at_end(sink)
+            self._see_end(ending)
             # The mark on the segment is the last of a removal: without it, whoever was removing has died.
             if not self.keep and not self.family.removed():
                 self.remove(FINISHED)
         return True
+
+    def _torn(self) -> TornRecord:
+        last = self.last_slot()
+        assert last
+        return TornRecord(
+            f"record {last.record} is unfinished: its writer, pid {last.writer_pid}, stopped after {last.end}"
+            " bytes; `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up"
+        )
+
+    def _notice_broken_off(self) -> None:
+        """With `follow`: tell that a writer stopped before its end, and go on."""
+        missing = self._missing()
+        if missing > self._missed:
+            with self.doorway:
+                ending = self.ending()
+                if ending is Ending.BROKEN_OFF and self._ends_with(ending):
+                    self._tell_broken_off()
+
+    def _missing(self) -> int:
+        """Writers that stopped before their end, but for those of torn records, which tell of it themselves."""
+        joined = self._writers_joined()
+        return joined - self._settled()
+
+    def _tell_broken_off(self) -> None:
+        """Once for each writer that is missing: at the end, and with `keep` or `follow` again when we leave."""
+        missing = self._missing()
+        if missing > self._missed:
+            self._missed = missing
+            self._tell(News.BROKEN_OFF, missing, self.last_slot())
+
+    def _see_end(self, ending: Ending) -> None:
+        """Tell what is missing in a channel that ended, whoever met it before."""
+        torn = self.ring.header.records_torn
+        if torn and not self.incomplete:
+            self._tell(News.TORN_BEFORE, torn, None)
+        if ending is Ending.BROKEN_OFF and self._missing() > self._missed:  # else it is told already
+            self._tell_broken_off()
+
+    def _tell(self, news: News, number: int, slot: SlotHeader | None) -> None:
+        self.incomplete = self.incomplete or news is not News.CONTINUED
+        self.hear(news, number, slot)
+
+
+_OTHER_OUTPUT = "cannot resume this output: it is not the one that the last reader was writing"
+
+
+def _holds(received: int) -> str:
+    return (
+        f"the output already holds {received} bytes that were received from this channel:"
+        " add --resume to continue it, or name another --output"
+    )
 
 
 def _process(pid: int) -> str:

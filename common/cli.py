@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +60,7 @@ class Talk:
         self.where = ""  # the key and the path, once they are known
         self._told = ""  # of a missing side, in this wait
         self._said: set[str] = set()  # of long waits, ever
-        self._notes: list[bytes] = []  # not yet written
+        self._notes: list[tuple[bytes, deque[int]]] = []  # not yet written
         self._inside = False
         self._last_words = LAST_WORDS
 
@@ -103,7 +104,7 @@ class Talk:
 
     def write(self, text: str) -> None:
         """Raw text to standard error, in one write so that lines of several processes do not mix."""
-        self._notes.append(text.encode(errors="surrogateescape"))
+        self._notes.append((text.encode(errors="surrogateescape"), deque([0], maxlen=1)))
         if not self._inside:
             self._write_notes()
 
@@ -117,19 +118,22 @@ class Talk:
         self._write_notes()
 
     def _write_notes(self) -> None:
-        # A note goes when it is out: a signal that ends the wait for a full pipe loses none.
+        # A note goes when it is out: a signal that ends the wait for a full pipe loses none. And how much of it is out
+        # is known in the one call, all C, that writes it: a signal that comes right behind repeats none.
         while self._notes:
+            text, out = self._notes[0]
+            rest = text[out[0] :]
+            if not rest:
+                del self._notes[0]
+                continue
             try:
                 if _is_ending() and not select.select((), (2,), (), self._last_words)[1]:
                     self._last_words = 0
                     self._notes.clear()
                     return
-                written = os.write(2, self._notes[0])
+                out.extend(map(out[0].__add__, map(os.write, (2,), (rest,))))
             except OSError:
-                written = len(self._notes[0])
-            self._notes[0] = self._notes[0][written:]
-            if not self._notes[0]:
-                del self._notes[0]
+                out.append(len(text))
 
     def wait(self, reason: Reason, waited: float) -> None:
         """Heard at each heartbeat of a wait: says once what it waits for, a missing side soon, anything else later."""
@@ -285,6 +289,7 @@ def run(program: str, main: Callable[[Talk], int]) -> int:
     try:
         return _run(talk, main)
     except Interrupted as interruption:
+        talk.release()  # it may have come before the doorway gave us our voice back
         talk.error(f"ended by {signal.Signals(interruption.number).name}")
         return 128 + interruption.number
 
@@ -366,24 +371,43 @@ def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -
     return place
 
 
-def leave(end: End, say_goodbye: Callable[[], bool], *, failed: bool) -> tuple[bool, int]:
+def leave(end: End, say_goodbye: Callable[[], bool], talk: Talk, *, failed: bool) -> tuple[bool, int]:
     """Leave the channel and detach, in the doorway: what `say_goodbye` returned, and how many slots are unread.
 
-    Raises ChannelError, BadSegment, CallFailed; nothing when we have `failed` already: the first error is the one to
-    say.
+    Raises ChannelError, BadSegment, CallFailed; when we have `failed` already only the loss of unread slots is said:
+    the first error is the one to raise.
     """
-    answer, unread = False, 0
+    answer, unread, lost = False, 0, 0
     try:
         with end.doorway:
             try:
                 answer = say_goodbye()
             finally:
                 unread = end.unread()
+                lost = unread if _clear_what_goes_with_us(end) else 0
                 end.detach()
-    except (ChannelError, BadSegment, CallFailed):
+        if lost:
+            raise ChannelError(
+                f"kernel.shm_rmid_forced is 1: {plural(lost, 'unread slot')} went with the last detach, which was ours"
+            )
+    except (ChannelError, BadSegment, CallFailed) as error:
         if not failed:
             raise
+        if lost:
+            talk.error(describe(error))
     return answer, unread
+
+
+def _clear_what_goes_with_us(end: End) -> bool:
+    """Where the kernel destroys the segment at our detach, the semaphores go with it; whether that is so."""
+    try:
+        if end.removed or not end.family.goes_with_us():
+            return False
+        end.family.remove()
+    except CallFailed:  # not ours to remove, or gone already
+        return False
+    end.removed = True
+    return True
 
 
 def plural(count: int, noun: str) -> str:

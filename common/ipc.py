@@ -69,6 +69,14 @@ class Presence(Protocol):
         """Whether any live process has entered."""
 
 
+class Removal(Protocol):
+    """What a removal has done; str() says it to a person."""
+
+    @property
+    def left(self) -> tuple[object, ...]:
+        """What has our keys and was not removed."""
+
+
 class Family(Protocol):
     """One channel's IPC objects, attached."""
 
@@ -86,11 +94,20 @@ class Family(Protocol):
     @property
     def writers(self) -> Presence: ...
 
+    @property
+    def removal(self) -> Removal: ...
+
     def removed(self) -> bool:
         """Whether the segment is marked for removal: no one else can join any more."""
 
+    def missing(self) -> str | None:
+        """The name of a semaphore that is no more, None when all five are there."""
+
     def alone(self) -> bool:
         """Whether no other process has the segment attached."""
+
+    def goes_with_us(self) -> bool:
+        """Whether our detach destroys the segment, removed or not, and what is in it."""
 
     def check_removable(self) -> None:
         """Raise what remove() would raise for want of permission, before anything is changed."""

@@ -23,7 +23,7 @@ PAGE = 4096
 
 MAGIC = b"SHMPAIR1"
 HALF_MADE = b"SHMPAIR?"  # from the first store of a creation to its last
-VERSION = 1
+VERSION = 2
 
 OPEN = 1
 FINISHED = 2  # a reader has consumed everything and removes the channel
@@ -102,6 +102,32 @@ class _U64:
         header._u64[self._index] = value
 
 
+class FileId(NamedTuple):
+    """A file as it was when it was opened: changed in place or made anew with the same inode, it is another one."""
+
+    dev: int
+    ino: int
+    mtime_ns: int
+
+
+class InputNote(NamedTuple):
+    """Which file record `record` comes from, so that --resume continues no other one.
+
+    `place` is its writer's number among those that joined, 0 when there is no note; `goodbye` is what writers_left
+    became when that writer left, 0 while it owes its end. A record of UNKNOWN has not begun.
+    """
+
+    record: int
+    file: FileId
+    place: int
+    goodbye: int
+
+    @property
+    def owed(self) -> bool:
+        """Whether a writer of this file has not said that it is through with it."""
+        return bool(self.place) and not self.goodbye
+
+
 class OutputNote(NamedTuple):
     """What a reader with --output notes so that --resume can cut the file back to its last committed byte.
 
@@ -133,14 +159,19 @@ class Header:
     writers_joined = _U64(64)  # a joining writer, in the doorway
     writer_pid = _U32(72)  # the holder of writer_turn; 0: nobody holds it
     reader_pid = _U32(76)  # the holder of reader_turn; 0: nobody holds it
+    writers_left = _U64(104)  # a writer that leaves having said all it had to, in the doorway
+    records_torn = _U64(112)  # the holder of reader_turn, before the tail moves past a fragment that is ABORTED
     head = _U64(128)  # the holder of writer_turn: fragments published, ever
     tail = _U64(192)  # the holder of reader_turn: fragments consumed, ever
 
     SEMAPHORE_IDS = 80  # the creator: i32[5] in the order of SEMAPHORES
     OUTPUT_NOTES = 256  # the holder of reader_turn: OutputNote[2], see note_output
-    input_record = _U64(320)  # the holder of writer_turn: the record that was last begun from a file,
-    input_dev = _U64(328)  # and that file's st_dev
-    input_ino = _U64(336)  # and st_ino
+    input_record = _U64(320)  # InputNote: a writer of a file, in the doorway
+    input_dev = _U64(328)
+    input_ino = _U64(336)
+    input_mtime_ns = _U64(344)
+    input_place = _U64(352)
+    input_goodbye = _U64(360)
 
     def __init__(self, page: memoryview) -> None:
         with page[:PAGE] as first:
@@ -174,6 +205,23 @@ class Header:
 
     def set_semaphore_id(self, index: int, semid: int) -> None:
         self._i32[self.SEMAPHORE_IDS // 4 + index] = semid
+
+    def input_note(self) -> InputNote:
+        """The note of the file that was last begun, or is to be begun. In the doorway."""
+        record = self.input_record
+        dev = self.input_dev
+        ino = self.input_ino
+        mtime = self.input_mtime_ns
+        place = self.input_place
+        return InputNote(record, FileId(dev, ino, mtime), place, self.input_goodbye)
+
+    def note_input(self, note: InputNote) -> None:
+        """In the doorway: replace the note; whoever dies in here leaves none."""
+        self.input_place = 0
+        self.input_record = note.record
+        self.input_dev, self.input_ino, self.input_mtime_ns = note.file
+        self.input_goodbye = note.goodbye
+        self.input_place = note.place
 
     def note_output(self, note: OutputNote) -> None:
         """Note an output file's size at fragment `note.tail`, before the tail itself moves there.
@@ -216,6 +264,8 @@ class SlotHeader(NamedTuple):
     crc32: int  # zlib.crc32 of the payload, when CHECKED
     records: int  # that end in this slot (`count` in C)
     taken: int = 0  # the reader's: payload bytes consumed by one that stopped inside
+    source_dev: int = 0  # st_dev and st_ino of the regular file that the bytes come from, else 0
+    source_ino: int = 0
 
     @property
     def ends_record(self) -> bool:
@@ -223,12 +273,17 @@ class SlotHeader(NamedTuple):
         return bool(self.flags & ENDS_RECORD)
 
     @property
+    def source(self) -> tuple[int, int]:
+        """st_dev and st_ino of the file that the bytes come from; (0, 0) for none."""
+        return self.source_dev, self.source_ino
+
+    @property
     def end(self) -> int:
         """Offset in the record just behind this fragment, bytes."""
         return self.offset + self.length
 
 
-SLOT = struct.Struct("@IIQQQIIII16x")
+SLOT = struct.Struct("@IIQQQIIIIQQ")
 TAKEN_OFFSET = 44
 
 

@@ -15,7 +15,8 @@ from functools import partial
 from typing import TypeVar
 
 from common.channel import WriteEnd
-from common.layout import MAX_FRAGMENT, UNKNOWN
+from common.ipc import ChannelError
+from common.layout import MAX_FRAGMENT, UNKNOWN, FileId
 
 _T = TypeVar("_T")
 
@@ -63,14 +64,21 @@ def _left_in_pipe(descriptor: int) -> int:
     return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+def regular_file(descriptor: int) -> tuple[int, int] | None:
+    """st_dev and st_ino of the regular file behind a descriptor; None when it is something else."""
+    status = os.fstat(descriptor)
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
 class MessageSource:
-    """A record out of memory."""
+    """A record out of memory; `file` is where it was read from."""
 
     identity = None
 
-    def __init__(self, message: bytes) -> None:
+    def __init__(self, message: bytes, file: tuple[int, int] | None = None) -> None:
         self._rest = message
         self.total = len(message)
+        self.file = file
 
     def fill(self, room: memoryview) -> int:
         """Put the next bytes into `room`; how many."""
@@ -95,8 +103,9 @@ class FileSource:
         self.total = UNKNOWN
         self._start = 0
         status = os.fstat(descriptor)
-        self.identity = (status.st_dev, status.st_ino)
-        if stat.S_ISREG(status.st_mode) and status.st_size and self._has_byte(status.st_size - 1):
+        self.file = regular_file(descriptor)
+        self.identity = FileId(*self.file, status.st_mtime_ns % 2**64) if self.file else None
+        if self.file and status.st_size and self._has_byte(status.st_size - 1):
             self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
             self.total = max(status.st_size - self._start, 0)
 
@@ -119,7 +128,8 @@ class _LongLine:
     total = UNKNOWN
     identity = None
 
-    def __init__(self, descriptor: int, name: str, begun: bytes) -> None:
+    def __init__(self, descriptor: int, name: str, begun: bytes, file: tuple[int, int] | None) -> None:
+        self.file = file
         self._descriptor = descriptor
         self._name = name
         self._begun = begun
@@ -152,15 +162,16 @@ def send_lines(
     newline is a record too. Raises OSError, and what WriteEnd.send raises.
     """
     room = min(end.ring.fragment_size, AT_ONCE)
+    file = regular_file(descriptor)
     data = b""
     while True:
         whole = data.rfind(b"\n") + 1
         if whole:
             with memoryview(data)[:whole] as lines:
-                end.send_lines(lines, data.count(b"\n"), verify=verify)
+                end.send_lines(lines, data.count(b"\n"), file=file, verify=verify)
             data = data[whole:]
         elif len(data) == room:
-            line = _LongLine(descriptor, name, data)
+            line = _LongLine(descriptor, name, data, file)
             end.send(line, verify=verify)
             data = line.rest
         else:
@@ -170,11 +181,11 @@ def send_lines(
                 break
             data += chunk
     if data:
-        end.send(MessageSource(data), verify=verify)
+        end.send(MessageSource(data, file), verify=verify)
 
 
 class StreamSink:
-    """A pipe, a terminal, or a file that somebody else opened."""
+    """A pipe, a terminal, or a file that somebody else opened. Raises ChannelError for one that a reader is writing."""
 
     identity: tuple[int, int] | None = None
 
@@ -183,6 +194,22 @@ class StreamSink:
         self._name = name
         self._sizes = deque([0], maxlen=1)
         self.settled = False
+        self.file = regular_file(descriptor)
+        if self.file:
+            self._lock()
+
+    def _lock(self) -> None:
+        """Nobody else may write where we do, but for those who append; the kernel drops the lock with the process."""
+        import fcntl
+
+        if fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & os.O_APPEND:
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ChannelError(
+                f"{self._name}: EWOULDBLOCK (flock): another reader is writing this file; name another --output"
+            ) from None
 
     @property
     def size(self) -> int:
@@ -218,9 +245,8 @@ class FileSink(StreamSink):
 
     def __init__(self, descriptor: int, name: str) -> None:
         super().__init__(descriptor, name)
-        status = os.fstat(descriptor)
-        self.identity = (status.st_dev, status.st_ino)
-        self._sizes.append(status.st_size)
+        self.identity = self.file
+        self._sizes.append(os.fstat(descriptor).st_size)
 
     def cut(self, size: int) -> None:
         """Make the file `size` bytes long and go on behind them. Raises OSError."""

@@ -235,6 +235,10 @@ class SysvFamily:
         """Whether no other process has the segment attached."""
         return self.stat().attached == 1
 
+    def goes_with_us(self) -> bool:
+        """Whether our detach destroys the segment, removed or not, and what is in it (kernel.shm_rmid_forced)."""
+        return sysv.forced_removal() and self.alone()
+
     def set_mode(self, mode: int) -> None:
         """IPC_SET on the segment and the semaphores. Raises CallFailed."""
         sysv.set_segment(self.shmid, mode=mode)
@@ -561,11 +565,23 @@ def _is_dead(pid: int) -> bool:
     try:
         if pid:
             os.kill(pid, 0)
+            return _has_ended(pid)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except OSError:
         pass
     return False
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process that still has its pid only waits to be waited for. Raises OSError."""
+    import select
+
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], 0)[0])
+    finally:
+        os.close(descriptor)
 
 
 def _create_or_adopt(key: int, like: sysv.SegmentStat, value: int) -> Any:

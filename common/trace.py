@@ -43,7 +43,8 @@ MEANING = {
     ("shmdt", errno.EINVAL): "no segment is attached at this address (any more)",
     ("semget", errno.EACCES): "the semaphore's mode does not let us use it; its owner can widen it with"
     " `writer.py --chmod`",
-    ("semget", errno.ENOENT): "the channel has lost this semaphore; `writer.py --remove` clears what is left",
+    ("semget", errno.ENOENT): "ipcrm took this semaphore of the channel; end the programs that still use it and start"
+    " again: whoever comes first makes it anew, nothing is lost",
     ("semget", errno.ENOSPC): "the system has no semaphore left to give (SEMMNI, SEMMNS: see `ipcs -ls`);"
     " remove stale ones with `ipcrm -s ID`",
     ("semop", errno.EACCES): "the semaphore's mode does not let us use it (any more); its owner can widen it with"

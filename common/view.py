@@ -85,6 +85,8 @@ def _read_header(family: SysvFamily) -> dict[str, Any]:
             "created_ns": header.created_ns,
             "creator_pid": header.creator_pid,
             "writers_joined": header.writers_joined,
+            "writers_left": header.writers_left,
+            "records_torn": header.records_torn,
             "writer_pid": header.writer_pid,
             "reader_pid": header.reader_pid,
             "head": head,

@@ -19,7 +19,7 @@ from common import sysv
 from common.channel import End, Patience, ReadEnd, Reason, WriteEnd
 from common.doorway import FlockDoorway
 from common.ipc import CallFailed
-from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, Geometry
+from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, FileId, Geometry
 from common.sysv_family import Place, SysvFamily, Wanted, join_channel, open_channel
 from tests.helpers import PATIENCE, ROOT
 
@@ -42,7 +42,7 @@ class Died(Exception):
 class Collector:
     """A sink that keeps what it gets, and dies when the `dies_at`-th fragment is put into it."""
 
-    identity = None
+    identity = file = None
 
     def __init__(self, dies_at: int | None = None) -> None:
         self.settled = False
@@ -69,7 +69,8 @@ class Collector:
 class Script:
     """A source that gives `data`, as much as there is room for, and dies at its `dies_at`-th byte."""
 
-    identity = (1, 1)  # as if it were a file
+    identity = FileId(1, 1, 1)  # as if it were a file
+    file = (1, 1)
 
     def __init__(self, data: bytes, *, total: int | None = None, dies_at: int | None = None) -> None:
         self.total = len(data) if total is None else total
@@ -132,10 +133,11 @@ class Local:
         end = ReadEnd(family, doorway, self._patience(timeout), keep=keep, follow=follow, resume=resume)
         return self._keep(end, doorway)
 
-    def leave(self, end: WriteEnd, *, unused: bool = False) -> bool:
-        """A writer's goodbye, as writer.py says it."""
+    def leave(self, end: WriteEnd, *, failed: bool = False) -> bool:
+        """A writer leaves, as writer.py does: with a goodbye, unless it `failed`."""
+        end.all_said = not failed
         with end.doorway:
-            removed = end.leave(unused=unused)
+            removed = end.leave()
         self.detach(end)
         return removed
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from common import sysv
-from common.channel import End, Patience, ReadEnd, Reason, WriteEnd
-from common.ipc import ChannelError, Gone, TimedOut, TornRecord
+from common.channel import End, News, Patience, ReadEnd, Reason, WriteEnd
+from common.ipc import ChannelError, TimedOut, TornRecord
 from common.layout import (
     ABORTED,
     CHECKED,
@@ -370,7 +370,7 @@ def test_a_record_that_another_writer_finds_unfinished_is_aborted(local: Local) 
     with pytest.raises(TimedOut):  # the ABORTED fragment took the second of two slots
         send(writer, b"next")
     assert slots(writer) == [
-        SlotHeader(PAGE, FIRST, 0, 0, 9999, PID, 0, 0),
+        SlotHeader(PAGE, FIRST, 0, 0, 9999, PID, 0, 0, 0, *Script.file),
         SlotHeader(0, ABORTED, 0, PAGE, 9999, PID, 0, 1),
     ]
 
@@ -388,7 +388,7 @@ def test_the_reader_of_an_aborted_record_hears_whose_it_was_and_goes_on(key_path
         assert torn.aborted == SlotHeader(0, ABORTED, 0, PAGE, 9999, 4242, 0, 1)
         assert (whole.records, whole.aborted) == (1, None)
         assert sink.data == b"x" * PAGE + b"next"
-        assert (reader.records, reader.torn) == (1, 1)
+        assert (reader.records, reader.incomplete, reader.ring.header.records_torn) == (1, True, 1)
 
 
 def test_resume_continues_at_the_first_byte_that_was_not_committed(key_path: Path) -> None:
@@ -408,21 +408,12 @@ def test_resume_continues_at_the_first_byte_that_was_not_committed(key_path: Pat
         assert sink.data == data
 
 
-def test_resume_of_a_record_whose_size_was_not_known(local: Local) -> None:
-    dead, writer, reader = local.writer(), local.writer(), local.reader()
-    die_in_a_record(dead, b"x" * PAGE, total=UNKNOWN)
-    writer.send(Script(b"x" * PAGE + b"yz"), resume=True)
-    sink = Collector()
-    reader.receive(sink)
-    assert sink.data == b"x" * PAGE + b"yz"
-
-
 @pytest.mark.parametrize(
     ("began_with", "size", "text"),
     [
         (9999, 9998, "its size is 9998, and record 0 stopped after 4096 bytes of 9999"),
         (9999, 10000, "its size is 10000, and record 0 stopped after 4096 bytes of 9999"),
-        (UNKNOWN, PAGE - 1, "its size is 4095, and record 0 stopped after 4096 bytes of unknown"),
+        (UNKNOWN, PAGE + 1, "its size is 4097, and record 0 stopped after 4096 bytes of unknown"),
         (9999, UNKNOWN, "its size is unknown, and record 0 stopped after 4096 bytes of 9999"),
         (UNKNOWN, UNKNOWN, "its size is unknown, and record 0 stopped after 4096 bytes of unknown"),
     ],
@@ -432,15 +423,26 @@ def test_resume_with_another_file_is_refused(local: Local, began_with: int, size
     die_in_a_record(dead, bytes(PAGE), total=began_with)
     with pytest.raises(TornRecord) as refusal:
         writer.send(Script(b"", total=size), resume=True)
-    assert str(refusal.value) == f"this is not the file to resume: {text}"
+    assert str(refusal.value) == f"this is not the file to resume: {text}; `writer.py` without --resume sends it anew"
     assert writer.ring.header.head == 1
+
+
+class Nothing(MessageSource):
+    """A message whose writer dies before its first byte."""
+
+    def __init__(self) -> None:
+        super().__init__(b"message")
+
+    def fill(self, room: memoryview) -> int:
+        raise Died
 
 
 def test_resume_of_a_record_that_was_given_up_is_refused(key_path: Path) -> None:
     with Local(key_path, Geometry(4, PAGE)) as local:
         writer = local.writer()
         die_in_a_record(writer, bytes(PAGE), total=9999)
-        die_in_a_record(writer, b"")  # marks the first one ABORTED, and publishes nothing of its own
+        with pytest.raises(Died):  # marks the first one ABORTED, and publishes nothing of its own
+            writer.send(Nothing())
         assert slots(writer)[-1].flags == ABORTED
         with pytest.raises(TornRecord, match=r"^record 0 was given up after 4096 bytes when another writer went on"):
             writer.send(Script(bytes(9999)), resume=True)
@@ -456,11 +458,11 @@ def test_resume_where_nothing_was_begun_sends_it_all(local: Local) -> None:
 def test_resume_of_a_file_that_was_sent_whole_sends_nothing_more(
     local: Local, tmp_path: Path, same_file: bool, fragments: int
 ) -> None:
-    names = ["input", "input" if same_file else "another"]
     writer = local.writer()
-    for name in names:
+    (tmp_path / "input").write_bytes(b"same size")
+    (tmp_path / "another").write_bytes(b"same size")
+    for name in ("input", "input" if same_file else "another"):
         path = tmp_path / name
-        path.write_bytes(b"same size")
         with path.open("rb") as file:
             writer.send(FileSource(file.fileno(), name), resume=True)
     assert writer.ring.header.head == fragments
@@ -489,17 +491,14 @@ def test_a_reader_that_dies_before_its_commit_loses_nothing(local: Local) -> Non
     first, second = Collector(dies_at=1), Collector()
     with pytest.raises(Died):
         dead.receive(first)
-    heard: list[SlotHeader] = []
-    reader.on_continued = heard.append
+    heard = news_of(reader)
     assert reader.receive(second) == (1, None)
     assert (first.data, second.data) == (b"a" * PAGE, b"b")
-    assert [(slot.record, slot.offset) for slot in heard] == [(0, PAGE)]
+    assert (heard, reader.incomplete) == ([(News.HEADLESS, PAGE)], True)
 
 
-@pytest.mark.parametrize(("stops", "heard"), [(True, [(1, 0)]), (False, [])], ids=["in its turn", "properly"])
-def test_a_reader_that_stopped_between_two_records_is_told_of_once(
-    key_path: Path, stops: bool, heard: list[tuple[int, int]]
-) -> None:
+@pytest.mark.parametrize("stops", [True, False], ids=["in its turn", "properly"])
+def test_of_a_reader_that_stopped_between_two_records_nothing_is_told(key_path: Path, stops: bool) -> None:
     with Local(key_path, Geometry(3, PAGE)) as local:
         writer, other, reader = local.writer(), local.reader(), local.reader()
         send(writer, b"1", b"2", b"3")
@@ -507,12 +506,11 @@ def test_a_reader_that_stopped_between_two_records_is_told_of_once(
         if stops:
             with pytest.raises(Died):
                 other.receive(Collector(dies_at=0))
-        continued: list[tuple[int, int]] = []
-        reader.on_continued = lambda slot: continued.append((slot.record, slot.offset + slot.taken))
+        heard = news_of(reader)
         sink = Collector()
         reader.receive(sink)
         reader.receive(sink)
-        assert (sink.data, continued) == (b"23", heard)
+        assert (sink.data, heard, reader.incomplete) == (b"23", [], False)
 
 
 # Readers that are stopped inside a slot
@@ -594,7 +592,7 @@ def test_a_line_that_the_consumer_took_in_part_comes_again(local: Local, room: i
 @pytest.mark.parametrize("rooms", [(1, 1), (2, 4, 3), (4, 0, 1), (7, 9)], ids=str)
 @pytest.mark.parametrize("lines", [True, False], ids=["lines", "record"])
 def test_one_slot_and_several_readers_that_are_stopped(local: Local, rooms: tuple[int, ...], lines: bool) -> None:
-    """Each begins where the one before it stopped, which it is told."""
+    """Each begins where the one before it stopped, which it is told when that is inside a record."""
     writer = local.writer()
     if lines:
         writer.send_lines(LINES_SENT, 4)
@@ -603,12 +601,10 @@ def test_one_slot_and_several_readers_that_are_stopped(local: Local, rooms: tupl
     got, records = b"", 0
     for room in rooms:
         stopped = local.reader()
-        heard: list[SlotHeader] = []
-        stopped.on_continued = heard.append
-        begun = len(got)
+        heard, begun = news_of(stopped), len(got) - (got.rfind(b"\n") + 1 if lines else 0)
         got += break_off(stopped, room)
         records += stopped.records
-        assert [slot.taken for slot in heard] == ([begun] if begun else [])
+        assert heard == ([(News.HEADLESS, begun)] if begun else [])
     reader, sink = local.reader(), Collector()
     assert reader.receive(sink) == ((4 if lines else 1) - records, None)
     assert got + sink.data == LINES_SENT
@@ -638,6 +634,22 @@ def test_at_most_and_a_sink_that_breaks(local: Local) -> None:
     out = break_off(stopped, 7, at_most=1)
     assert (stopped.records, stopped.bytes) == (2, 7)
     assert out + take_slot(reader) == LINES_SENT
+
+
+def news_of(reader: ReadEnd) -> list[tuple[News, int]]:
+    """What the reader tells from now on."""
+    heard: list[tuple[News, int]] = []
+    reader.hear = lambda news, number, _: heard.append((news, number))
+    return heard
+
+
+def empty(local: Local) -> None:
+    """A channel that is over and that nobody has removed yet."""
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"")
+    reader.receive(Collector())
+    local.leave(writer)
+    local.detach(reader)
 
 
 def take_slot(end: ReadEnd) -> bytes:
@@ -842,7 +854,7 @@ def test_the_reader_that_finds_nothing_left_removes_everything(local: Local) -> 
 
 def test_with_a_live_writer_it_is_not_over(local: Local) -> None:
     reader = (local.writer(), local.reader())[1]
-    assert not reader.finish_if_over()
+    assert not reader.finish_if_over(Collector())
 
 
 def test_with_data_left_it_is_not_over(local: Local) -> None:
@@ -850,13 +862,13 @@ def test_with_data_left_it_is_not_over(local: Local) -> None:
     send(writer, b"data")
     local.leave(writer)
     reader = local.reader()
-    assert not reader.finish_if_over()
+    assert not reader.finish_if_over(Collector())
     assert take_all(reader) == b"data"
 
 
 def test_the_end_is_decided_in_the_doorway(local: Local) -> None:
     """A writer that joins between the reader's two looks keeps the channel."""
-    local.leave(local.writer())
+    empty(local)
     reader = local.reader()
 
     class Latecomer:
@@ -867,7 +879,7 @@ def test_the_end_is_decided_in_the_doorway(local: Local) -> None:
             pass
 
     reader.doorway = Latecomer()
-    assert not reader.finish_if_over()
+    assert not reader.finish_if_over(Collector())
     assert local.objects() == ["segment", *SEMAPHORES]
 
 
@@ -896,11 +908,11 @@ def test_follow_waits_for_further_writers(local: Local) -> None:
 
 
 def test_a_waiting_reader_leaves_quietly_when_another_one_ends_the_channel(local: Local) -> None:
-    local.leave(local.writer())
+    empty(local)
     waiting, finishing = local.reader(follow=True), local.reader()
     with in_thread(lambda: waiting.receive(Collector())) as received:
         wait_until(lambda: waiting.family.reader_turn.holder(), "the waiting reader's turn")
-        assert finishing.finish_if_over()
+        assert finishing.finish_if_over(Collector())
         assert received() is None
     assert not waiting.removed
     assert local.objects() == []
@@ -932,7 +944,7 @@ def test_a_finished_channel_with_unread_data_is_damaged(local: Local) -> None:
     send(writer, b"data")
     writer.ring.header.state = FINISHED
     with pytest.raises(BadSegment, match=r"^it is marked as finished, and 1 fragments are unread$"):
-        reader.over()
+        reader.drained()
 
 
 # Leaving
@@ -969,19 +981,31 @@ def test_a_writer_does_not_remove_what_a_reader_still_has_attached(local: Local)
     send(writer, b"data")
     reader.receive(Collector())
     assert not local.leave(writer)
-    assert reader.finish_if_over()
+    assert reader.finish_if_over(Collector())
 
 
-@pytest.mark.parametrize(("unused", "left"), [(False, ["segment", *SEMAPHORES]), (True, [])])
-def test_a_writer_that_failed_takes_an_unused_channel_with_it(local: Local, unused: bool, left: list[str]) -> None:
-    assert local.leave(local.writer(), unused=unused) is unused
-    assert local.objects() == left
+@pytest.mark.parametrize("failed", [False, True])
+def test_an_unused_channel_goes_with_the_writer_that_made_it(local: Local, failed: bool) -> None:
+    assert local.leave(local.writer(), failed=failed)
+    assert local.objects() == []
+
+
+def test_a_writer_that_failed_leaves_its_broken_channel_to_a_reader(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    send(writer, b"data")
+    reader.receive(Collector())
+    local.detach(reader)
+    assert not local.leave(writer, failed=True)
+    reader = local.reader()
+    heard = news_of(reader)
+    assert take_all(reader) == b""
+    assert (heard, reader.incomplete, local.objects()) == ([(News.BROKEN_OFF, 1)], True, [])
 
 
 def test_a_writer_that_failed_leaves_its_unfinished_record(local: Local) -> None:
     writer = local.writer()
     die_in_a_record(writer, bytes(PAGE))
-    assert not local.leave(writer, unused=True)
+    assert not local.leave(writer, failed=True)
     assert local.objects() == ["segment", *SEMAPHORES]
 
 
@@ -997,7 +1021,7 @@ def test_whoever_leaves_a_removed_segment_says_what_is_lost(local: Local, leaver
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_reader_that_stops_early_removes_what_is_over(local: Local, keep: bool) -> None:
-    local.leave(local.writer())
+    empty(local)
     reader = local.reader(keep=keep)
     with reader.doorway:
         assert reader.leave()
@@ -1076,7 +1100,7 @@ def test_a_removed_semaphore_wakes_its_waiter_at_once(local: Local) -> None:
     with in_thread(lambda: reader.receive(Collector())) as received:
         wait_until(lambda: local.said, "a heartbeat of the waiting reader")
         sysv.remove_semaphore(writer.family.semaphores[0])
-        with pytest.raises(Gone):
+        with pytest.raises(ChannelError, match=r"^EIDRM: semaphore full_slots was removed while we waited, by ipcrm"):
             received()
 
 
@@ -1165,9 +1189,20 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "output"
 
 
+_opened: dict[Path, int] = {}
+
+
+def reopened(path: Path) -> int:
+    """A descriptor to write to; whoever had one before is dead, and the lock goes with it."""
+    if path in _opened:
+        os.close(_opened.pop(path))
+    _opened[path] = os.open(path, os.O_WRONLY | os.O_CREAT)
+    return _opened[path]
+
+
 def file_sink(path: Path) -> FileSink:
-    """The sink that --output makes; never closed here, the process has descriptors enough."""
-    return FileSink(os.open(path, os.O_WRONLY | os.O_CREAT), str(path))
+    """The sink that --output makes."""
+    return FileSink(reopened(path), str(path))
 
 
 def half_received(local: Local, output: Path, data: bytes, commits: int) -> None:
@@ -1186,7 +1221,7 @@ def half_received(local: Local, output: Path, data: bytes, commits: int) -> None
             super().write(data)
             self.written += 1
 
-    sink = Dying(os.open(output, os.O_WRONLY | os.O_CREAT), str(output))
+    sink = Dying(reopened(output), str(output))
     send(local.writer(), data)
     with pytest.raises(Died):
         local.reader().receive(sink)
@@ -1206,7 +1241,7 @@ def test_an_output_is_emptied_when_the_first_byte_comes(local: Local, output: Pa
 
 def test_an_output_is_emptied_when_nothing_comes(local: Local, output: Path) -> None:
     output.write_bytes(b"old")
-    local.leave(local.writer())
+    empty(local)
     assert local.reader().receive(file_sink(output)) is None
     assert output.read_bytes() == b""
 
@@ -1245,7 +1280,7 @@ def test_resume_behind_a_fragment_that_was_put_out_in_part(local: Local, output:
     data = os.urandom(PAGE + 50)
     send(local.writer(), data)
     with pytest.raises(Died):
-        local.reader().receive(Full(os.open(output, os.O_WRONLY | os.O_CREAT), str(output)))
+        local.reader().receive(Full(reopened(output), str(output)))
     reader = local.reader(resume=True)
     assert reader.receive(file_sink(output)) == (1, None)
     assert (output.read_bytes(), reader.bytes) == (data, 40)
@@ -1275,7 +1310,9 @@ def test_resume_of_an_output_that_began_inside_a_lines_slot(local: Local, output
 def test_without_resume_a_half_received_output_is_not_overwritten(local: Local, output: Path) -> None:
     half_received(local, output, b"x" * PAGE + b"y", commits=1)
     before = output.read_bytes()
-    with pytest.raises(TornRecord, match=r"^the output already holds the first 4096 bytes of record 0: add --resume"):
+    with pytest.raises(
+        TornRecord, match=r"^the output already holds 4096 bytes that were received from this channel: add --"
+    ):
         local.reader().receive(file_sink(output))
     assert output.read_bytes() == before
 

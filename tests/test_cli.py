@@ -597,5 +597,6 @@ def test_the_bar_of_a_resumed_file_has_no_total(
     (tmp_path / "input").write_bytes(b"12345")
     options = parse("writer", f"--quiet --file F{resume}", monkeypatch)
     with Local(key_path) as local, (tmp_path / "input").open("rb") as file:
-        writer.write(local.writer(), file.fileno(), options, cli.Talk("writer", quiet=True))
+        record = writer.make_record(file.fileno(), options)
+        writer.write(local.writer(), file.fileno(), record, options, cli.Talk("writer", quiet=True))
     assert totals == [total]

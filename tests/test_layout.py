@@ -53,11 +53,16 @@ HEADER_FIELDS = [
     ("writers_joined", 64, 8),
     ("writer_pid", 72, 4),
     ("reader_pid", 76, 4),
+    ("writers_left", 104, 8),
+    ("records_torn", 112, 8),
     ("head", 128, 8),
     ("tail", 192, 8),
     ("input_record", 320, 8),
     ("input_dev", 328, 8),
     ("input_ino", 336, 8),
+    ("input_mtime_ns", 344, 8),
+    ("input_place", 352, 8),
+    ("input_goodbye", 360, 8),
 ]
 SLOT_FIELDS = [
     ("length", 0, 4),
@@ -69,6 +74,8 @@ SLOT_FIELDS = [
     ("crc32", 36, 4),
     ("records", 40, 4),
     ("taken", 44, 4),
+    ("source_dev", 48, 8),
+    ("source_ino", 56, 8),
 ]
 
 
@@ -113,7 +120,7 @@ def ring(memory: bytearray) -> Iterator[Ring]:
 
 
 def test_state_and_flag_values() -> None:
-    assert (MAGIC, HALF_MADE, VERSION) == (b"SHMPAIR1", b"SHMPAIR?", 1)
+    assert (MAGIC, HALF_MADE, VERSION) == (b"SHMPAIR1", b"SHMPAIR?", 2)
     assert (OPEN, FINISHED, REMOVED) == (1, 2, 3)
     assert (FIRST, LAST, ABORTED, CHECKED, LINES) == (1, 2, 4, 8, 16)
     assert UNKNOWN == 0xFFFFFFFFFFFFFFFF
@@ -286,8 +293,8 @@ REFUSALS = [
     (set_field("magic", bytes(8)), r"its magic is b'\x00\x00\x00\x00\x00\x00\x00\x00', not b'SHMPAIR1'"),
     (set_field("magic", HALF_MADE), "its magic is b'SHMPAIR?', not b'SHMPAIR1'"),
     (set_field("magic", b"1RIAPMHS"), "its magic is b'1RIAPMHS', not b'SHMPAIR1'"),
-    (set_field("version", 0), "its header has version 0; this program knows version 1"),
-    (set_field("version", 2), "its header has version 2; this program knows version 1"),
+    (set_field("version", 0), "its header has version 0; this program knows version 2"),
+    (set_field("version", 1), "its header has version 1; this program knows version 2"),
     (set_field("state", 0), "its state is 0, which means nothing"),
     (set_field("state", 4), "its state is 4, which means nothing"),
     (set_field("slot_count", 0), "its geometry is absurd: 0 slots of 8192 bytes"),

@@ -324,8 +324,13 @@ def test_reading_and_writing_by_turns(key_path: Path) -> None:
     run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=150, stateful_step_count=25))
 
 
+def says_something(item: Item) -> bool:
+    """No line at all leaves no channel, for which a reader that comes later would wait."""
+    return bool(item.records)
+
+
 @settings(SETTINGS, max_examples=5, phases=[Phase.generate])
-@given(item=items, slots=st.integers(1, 4), verify=st.booleans(), reader_first=st.booleans())
+@given(item=items.filter(says_something), slots=st.integers(1, 4), verify=st.booleans(), reader_first=st.booleans())
 def test_through_the_real_programs(pair: Pair, item: Item, slots: int, verify: bool, reader_first: bool) -> None:
     """As a file, from a pipe, or line by line."""
     arguments: list[object] = ["--slots", slots, "--slot-size", PAGE, *(["--verify"] if verify else [])]

@@ -141,7 +141,10 @@ def test_write_never_asks_for_more_than_one_write_takes(monkeypatch: pytest.Monk
 
 
 def test_write_of_nothing_writes_nothing() -> None:
-    StreamSink(-1).write(memoryview(b""))  # EBADF, were there a write
+    reading, writing = os.pipe()
+    os.close(reading)
+    StreamSink(writing).write(memoryview(b""))  # EPIPE, were there a write
+    os.close(writing)
 
 
 # Sources
@@ -174,7 +177,8 @@ def file(tmp_path: Path) -> Iterator[int]:
 def test_a_file_source_knows_its_size_and_identity(file: int) -> None:
     source = FileSource(file, "input")
     status = os.fstat(file)
-    assert (source.total, source.identity) == (10, (status.st_dev, status.st_ino))
+    assert (source.total, source.file) == (10, (status.st_dev, status.st_ino))
+    assert source.identity == (status.st_dev, status.st_ino, status.st_mtime_ns)
     assert drain(source) == b"0123456789"
 
 
@@ -209,13 +213,17 @@ def test_a_file_in_proc_is_read_to_its_end_though_its_size_is_0() -> None:
         assert (source.total, drain(source)) == (UNKNOWN, expected)
 
 
+def stat_fields(status: os.stat_result) -> dict[str, int]:
+    return {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+
+
 @pytest.mark.parametrize(("claimed", "total"), [(10, 10), (11, UNKNOWN), (4096, UNKNOWN)])
 def test_a_file_without_the_last_byte_that_it_claims_is_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch, file: int, claimed: int, total: int
 ) -> None:
     """Those in /sys claim a page."""
     true = os.fstat(file)
-    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result((*true[:6], claimed, *true[7:])))
+    monkeypatch.setattr(os, "fstat", lambda _: SimpleNamespace(**{**stat_fields(true), "st_size": claimed}))
     source = FileSource(file, "input")
     assert (source.total, drain(source)) == (total, b"0123456789")
 
@@ -246,7 +254,7 @@ class Recorder:
         self.ring = SimpleNamespace(fragment_size=ROOM)
         self.sent: list[tuple[str, bytes, int]] = []
 
-    def send_lines(self, lines: memoryview, count: int, *, verify: bool) -> None:
+    def send_lines(self, lines: memoryview, count: int, *, file: tuple[int, int] | None, verify: bool) -> None:
         assert len(lines) <= ROOM
         self.sent.append(("lines", bytes(lines), count))
 

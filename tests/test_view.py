@@ -75,12 +75,14 @@ def test_the_whole_snapshot(local: Local) -> None:
         },
         "header": {
             "magic": "SHMPAIR1",
-            "version": 1,
+            "version": 2,
             "state": "open",
             "slot_count": 2,
             "slot_size": PAGE,
             "creator_pid": pid,
             "writers_joined": 1,
+            "writers_left": 0,
+            "records_torn": 0,
             "writer_pid": 0,
             "reader_pid": 0,
             "head": 2,
@@ -117,7 +119,7 @@ def test_damage_is_named_and_the_rest_is_shown(local: Local) -> None:
     writer.ring.header.version = 9
     writer.ring.header.head, writer.ring.header.tail = 1, 2**64 - 1
     status = snapshot(local)
-    assert status["damage"] == "its header has version 9; this program knows version 1"
+    assert status["damage"] == "its header has version 9; this program knows version 2"
     assert (status["header"]["version"], status["header"]["unread"]) == (9, 2 - 2**64)
 
 
@@ -166,7 +168,7 @@ def test_tables_on_standard_output(local: Local, capfd: pytest.CaptureFixture[st
     assert "mode 0660" in lines
     assert "slot count 2" in lines
     assert "detach time never" in lines
-    assert ("damaged: its header has version 9; this program knows version 1" in lines) is damaged
+    assert ("damaged: its header has version 9; this program knows version 2" in lines) is damaged
     assert any(line.startswith("empty slots 2 (id") for line in lines)
 
 

@@ -129,24 +129,15 @@ class Soak:
         reader_alive = reader.alive
         size = output.stat().st_size if output.exists() else 0
         if not reader_alive and size == len(content):
+            self._accept(reader, 0)
             return True
         self._accept(writer, 0)
         if not writer.alive and writer.code != 0:
             self._start_again(writer)
         if not reader_alive:
-            self._check_ending(reader, size)
+            self._accept(reader)  # with --resume it waits for its writer's end, so it has no reason to end before
             self._start_again(reader)
         return False
-
-    def _check_ending(self, reader: Side, size: int) -> None:
-        """Whether the reader had a reason to end before it had everything."""
-        self._accept(reader, 0, 1)
-        if reader.code == 1:
-            said = reader.said.read_bytes()
-            assert b"is unfinished" in said, said
-        if reader.code == 0:
-            # The writer died before its first commit, so the reader found an empty channel and an end.
-            assert size == 0, "the reader ended too early"
 
     def _start_again(self, side: Side) -> None:
         self.count["resumed"] += side.code is not None

@@ -12,8 +12,10 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import sysv_ipc
 
@@ -23,7 +25,7 @@ import common.streams
 import common.trace  # noqa: F401  loaded here, once, for every program forked from here
 from common.doorway import FlockDoorway
 from common.ipc import CallFailed
-from common.layout import Header
+from common.layout import MAGIC, OPEN, Header, Ring
 from common.sysv_family import Place, find_channel
 from tests.crash import stepper
 from tests.helpers import PATIENCE, ROOT, left_behind, wait_until
@@ -34,6 +36,22 @@ SLOT_SIZE = 4096
 
 # Five fragments and a bit, so that a fragment is first, in the middle, and last and short.
 CONTENT = bytes(range(251)) * 86
+
+
+class Channel(NamedTuple):
+    """A channel's header as it is now: what a reader that comes now must judge it by."""
+
+    state: int
+    head: int
+    tail: int
+    joined: int  # writers, those that died between noting their place and being counted with them
+    left: int  # writers that said goodbye, those with them that died when they had noted it
+    torn: int
+
+    @property
+    def owed(self) -> int:
+        """Writers that stopped before their end: a reader that comes to the end of the channel ends with 1 for them."""
+        return self.joined - self.left
 
 
 class Child:
@@ -136,26 +154,58 @@ class Stage:
         assert ("ended by SIGINT" in victim.said) == (code == 128 + signal.SIGINT), victim.said
         return struck
 
-    def read(self) -> bytes:
-        """What a reader that must succeed finds in the channel."""
+    def read(self, code: int = 0) -> bytes:
+        """What a reader, which must end with `code`, finds in the channel."""
         output = self.directory / "read"
         output.unlink(missing_ok=True)
-        self.run("reader", stdout=output)
+        self.run("reader", code=code, stdout=output)
         return output.read_bytes()
 
-    def header(self) -> tuple[int, int] | None:
-        """State and head of the channel as they are now, None while there is none."""
+    def header(self) -> Channel | None:
+        """The channel as it is now, None while there is none."""
+        with self._open() as ring:
+            if not ring:
+                return None
+            header, note = ring.header, ring.header.input_note()
+            joined, left = max(header.writers_joined, note.place), max(header.writers_left, note.goodbye)
+            return Channel(header.state, header.head, header.tail, joined, left, header.records_torn)
+
+    def unfinished(self) -> bool:
+        """Whether the last record in the channel has no end. No writer may be running."""
+        with self._open() as ring:
+            return bool(ring and ring.header.head and not ring.read_slot(ring.header.head - 1).ends_record)
+
+    @contextmanager
+    def _open(self) -> Iterator[Ring | None]:
         with self._doorway:  # outside of it there are half-made ones, too
             try:
                 family = find_channel(self.place, observe=True)
             except CallFailed:
-                return None
-            header = Header(family.memory)
+                yield None
+                return
             try:
-                return header.state, header.head
+                with Header(family.memory) as header:
+                    whole = header.magic == MAGIC
+                ring = Ring(family.memory) if whole else None
+                try:
+                    yield ring
+                finally:
+                    if ring:
+                        ring.release()
             finally:
-                header.release()
                 family.detach()
+
+    def check_goodbye(self, victim: Child) -> int:
+        """How many writers are missing now that this one is dead; its own words show that it is counted rightly."""
+        said, channel = victim.said, self.header()
+        owed = channel.owed if channel and channel.state == OPEN else 0
+        if "detached; " in said:
+            assert not owed, f"it has left, and is missing\n{said}"
+        elif "attached it at" in said and "sent " not in said:
+            assert owed == 1, f"it joined, did not leave, and {owed} are missing\n{said}"
+        elif "killed at step" in said:
+            assert owed in (0, 1), f"{owed} are missing\n{said}"
+        return owed
 
     def left_behind(self) -> list[tuple[str, str]]:
         """The IPC objects with a key of ours: ("shm" or "sem", its row in /proc/sysvipc)."""

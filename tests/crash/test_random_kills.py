@@ -38,13 +38,13 @@ class Mortal:
             return start_doomed(self.pair, steps, self.program, *self.arguments, stderr=stderr)
 
     def revive(self) -> bool:
-        """Start it again if it is dead; whether it was killed."""
+        """Start it again if it is dead; whether it was. None may end: with --resume, each side waits for the other."""
         code = self.process.poll()
         if code is None:
             return False
-        assert code in (0, -signal.SIGKILL), self.said.read_text()
+        assert code == -signal.SIGKILL, f"{self.program} ended with {code}\n{self.said.read_text()}"
         self.process = self.live()
-        return code == -signal.SIGKILL
+        return True
 
     def kill(self) -> None:
         """From outside, wherever it is, be it inside a system call."""

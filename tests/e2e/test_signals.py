@@ -30,6 +30,7 @@ from tests.e2e.watch import (
 )
 from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
 from tests.in_process import objects, place_of
+from tests.said import broken_off, headless, torn, unfinished
 
 Place = Callable[[Pair], AbstractContextManager[Child]]
 
@@ -151,7 +152,7 @@ def assert_in_order(pair: Pair) -> None:
 
 class TestTheOtherSide:
     def test_reader_after_one_ended_in_its_turn(self, pair: Pair) -> None:
-        """It stopped between two records, and the next one says so; the one after that has nothing to say."""
+        """It stopped between two records: the next ones miss nothing, and have nothing to say."""
         writer = pair.start("writer", "--lines", "--quiet")
         reader = pair.start("reader", "--quiet", "--count", 2)
         assert writer.stdin and reader.stdout
@@ -163,9 +164,9 @@ class TestTheOtherSide:
         assert finish(writer, b"two\n").code == 0
         assert pair.write("three").code == 0
         second, third = pair.read("--count", 1), pair.read()
-        assert (second.out, third.out) == (b"two\n", b"three\n")
-        assert second.err.count("going on at byte 0 of record 1, where another reader stopped\n") == 1
-        assert "where another reader stopped" not in third.err
+        assert (second.code, second.out) == (0, b"two\n"), second
+        assert (third.code, third.out) == (0, b"three\n"), third
+        assert "another reader" not in second.err + third.err
 
     @ending_signals
     def test_writer_ended_inside_a_record(self, pair: Pair, number: signal.Signals) -> None:
@@ -178,29 +179,57 @@ class TestTheOtherSide:
         end(writer, number)
         read = finish(reader)
         assert (read.code, read.out) == (1, b""), read
-        unfinished = f"reader: record 0 is unfinished: its writer, pid {writer.pid}, stopped after 5 bytes; "
-        assert [line for line in read.err.splitlines() if line.startswith(unfinished)] == [read.err.splitlines()[-1]]
+        assert read.err.endswith(f"\n{unfinished(0, writer.pid, 5)}")
         assert pair.write("next").code == 0
         read = pair.read("--quiet")
         assert (read.code, read.out) == (1, b"next\n"), read
-        assert read.err == (
-            f"reader: record 0 is torn: its writer, pid {writer.pid}, stopped after 5 bytes, and another went on\n"
-        )
+        assert read.err == torn(0, writer.pid, 5)
+        assert objects(place_of(pair.key_path)) == []
 
     @ending_signals
     def test_writer_ended_between_lines(self, pair: Pair, number: signal.Signals) -> None:
-        writer, reader = pair.start("writer", "--lines"), pair.start("reader")
+        """Who was ended has not said goodbye: what it sent arrives, but that was not all."""
+        writer, reader = pair.start("writer", "--lines"), pair.start("reader", "--quiet")
         assert writer.stdin and reader.stdout
         writer.stdin.write(b"one\n")
         writer.stdin.flush()
         assert reader.stdout.readline() == b"one\n"
         end(writer, number)
         read = finish(reader)
-        assert (read.code, read.out) == (0, b""), read
+        assert (read.code, read.out, read.err) == (1, b"", broken_off(0))
+        assert objects(place_of(pair.key_path)) == []
+
+    @pytest.mark.parametrize("options", [["--keep"], ["--count", "1"], ["--follow", "--count", "2"]], ids=str)
+    def test_a_missing_goodbye_is_said_once(self, pair: Pair, options: list[str]) -> None:
+        """Whether the reader hears of it while it waits, at the end, or when it leaves; the next one hears it too."""
+        writer = pair.start("writer", "--lines")
+        assert writer.stdin
+        writer.stdin.write(b"one\n")
+        writer.stdin.flush()
+        wait_until(lambda: (status := pair.status()) and status["header"]["head"] == 1)
+        end(writer, signal.SIGKILL)
+        reader = pair.start("reader", "--quiet", *options)
+        if "--follow" in options:
+            assert reader.stderr and reader.stdout
+            assert (reader.stdout.readline(), reader.stderr.readline().decode()) == (b"one\n", broken_off(0))
+            assert pair.write("two").code == 0
+        read = finish(reader)
+        assert read.code == 1, read
+        if "--follow" in options:
+            assert (read.out, read.err) == (b"two\n", "")
+        else:
+            assert (read.out, read.err) == (b"one\n", broken_off(0))
+        if objects(place_of(pair.key_path)):  # kept, or left to a writer that was still about to leave
+            assert options != ["--count", "1"]
+            read = pair.read("--quiet")
+            assert (read.code, read.out, read.err) == (1, b"", broken_off(1 if "--follow" in options else 0))
+        assert objects(place_of(pair.key_path)) == []
 
     @ending_signals
     def test_one_of_two_writers_ended(self, pair: Pair, number: signal.Signals) -> None:
-        leaver, stayer, reader = pair.start("writer", "--lines"), pair.start("writer", "--lines"), pair.start("reader")
+        """The other one's goodbye does not stand for its own."""
+        leaver, stayer = pair.start("writer", "--lines"), pair.start("writer", "--lines")
+        reader = pair.start("reader", "--quiet")
         assert leaver.stdin and stayer.stdin and reader.stdout
         for writer, line in ((leaver, b"one\n"), (stayer, b"two\n")):
             assert writer.stdin
@@ -210,34 +239,41 @@ class TestTheOtherSide:
         end(leaver, number)
         assert finish(stayer, b"three\n").code == 0
         read = finish(reader)
-        assert (read.code, read.out) == (0, b"three\n"), read
+        assert (read.code, read.out, read.err) == (1, b"three\n", broken_off(2))
+        assert objects(place_of(pair.key_path)) == []
 
     @ending_signals
     def test_reader_ended_while_the_ring_is_full(self, pair: Pair, number: signal.Signals) -> None:
-        """The writer waits on, and the next reader gets all that the first one had not put out."""
+        """The writer waits on, and the next reader gets all that the first one had not put out: no whole record."""
         data = given(pair, 2**18).read_bytes()
         writer = pair.start("writer", *ONE_SLOT, "--file", given(pair, 2**18))
         first = pair.start("reader")
         wait_until(lambda: sleeps_on(pair, "empty_slots") and first_is_stuck(pair, first.pid))
         ended = end(first, number)
         wait_until(lambda: sleeps_on(pair, "empty_slots"))
-        second = pair.read()
-        assert (finish(writer).code, second.code) == (0, 0)
+        second = pair.read("--quiet")
+        assert (finish(writer).code, second.code) == (0, 1)
+        assert second.err == headless(0, len(ended.out))
         assert ended.out + second.out == data
 
     @ending_signals
     @pytest.mark.parametrize("source", ["--file", "--lines"])
     def test_reader_ended_inside_a_slot(self, pair: Pair, source: str, number: signal.Signals) -> None:
-        """It waits inside write(2): what the pipe took of the slot is committed, to the byte."""
+        """It waits inside write(2): what the pipe took of the slot is committed, to the byte.
+
+        The next reader begins inside a record, or a line, and says in which and where.
+        """
         path = given(pair, 2**20)
         with path.open("rb") as file:
             arguments = {"--file": ("--file", path), "--lines": ("--lines",)}[source]
             assert finish(pair.start("writer", *arguments, stdin=file)).code == 0
         child = pair.start("reader")
         wait_until(lambda: is_full(child.stdout) and state_of(child.pid) == "S", "a full pipe")
-        ended, read = end(child, number), pair.read()
-        assert (ended.code, read.code) == (128 + number, 0), (ended, read)
+        ended, read = end(child, number), pair.read("--quiet")
+        assert (ended.code, read.code) == (128 + number, 1), (ended, read)
         assert 0 < len(ended.out) < 2**18, "less than a slot"
+        before = ended.out.split(b"\n") if source == "--lines" else [ended.out]
+        assert read.err == headless(len(before) - 1, len(before[-1]))
         assert ended.out + read.out == path.read_bytes()
 
     @ending_signals
@@ -313,12 +349,14 @@ def test_stopped_reader_goes_on(pair: Pair) -> None:
 def test_reader_ended_as_soon_as_it_is_attached(
     monkeypatch: pytest.MonkeyPatch, pair: Pair, sent: bytes, left: list[str]
 ) -> None:
-    """It leaves like any other: what is over it removes, and it is attached to nothing any more."""
+    """It leaves like any other: what is over (and was kept) it removes, and it is attached to nothing any more."""
 
     def interrupted(*_: object) -> None:
         raise cli.Interrupted(signal.SIGINT)
 
-    assert pair.write("--lines", stdin=sent).code == 0
+    assert pair.write("--lines", stdin=sent or b"read\n").code == 0
+    if not sent:
+        assert pair.read("--keep").code == 0
     monkeypatch.setattr(sys, "argv", pair.command("reader", "--quiet")[1:])
     monkeypatch.setattr(cli.Talk, "attached", interrupted)
     with pytest.raises(cli.Interrupted):

@@ -15,6 +15,8 @@ import pytest
 from tests.e2e.terminals import SHELL_PROMPT, Terminals, exit_code, exit_code_in_shell, hang_up
 from tests.e2e.watch import shut_doorway, sleeps_on, stands_at_doorway, state_of
 from tests.helpers import PATIENCE, Pair, finish, wait_until
+from tests.in_process import objects, place_of
+from tests.said import broken_off
 
 BAR = "\u2501"  # what rich draws its bars with
 
@@ -41,7 +43,9 @@ class TestLiveLines:
         writer.expect_exact("> ")
         writer.sendcontrol("d")
         assert exit_code(writer) == 0
-        assert pair.read().out == b""
+        assert "sent 0 records, 0 bytes" in writer.before
+        assert writer.before.endswith("writer: removed the channel: nothing is left\r\n"), "nobody said anything"
+        assert objects(place_of(pair.key_path)) == []
 
     def test_quiet_has_no_prompt(self, terminals: Terminals, pair: Pair) -> None:
         writer = terminals.run("writer", "--quiet")
@@ -228,8 +232,8 @@ class TestProgressBar:
 
 
 def test_ctrl_c_on_the_writer(terminals: Terminals, pair: Pair) -> None:
-    """The lines typed so far reach the reader, which then ends as after Ctrl-D."""
-    reader = pair.start("reader")
+    """The lines typed so far reach the reader; unlike Ctrl-D it is no end, and the reader says so."""
+    reader = pair.start("reader", "--quiet")
     writer = terminals.run("writer")
     writer.expect_exact("> ")
     writer.sendline("hello")
@@ -238,7 +242,8 @@ def test_ctrl_c_on_the_writer(terminals: Terminals, pair: Pair) -> None:
     assert exit_code(writer) == 128 + signal.SIGINT
     assert writer.before == "^Cwriter: ended by SIGINT\r\n"
     read = finish(reader)
-    assert (read.code, read.out) == (0, b"hello\n"), read
+    assert (read.code, read.out, read.err) == (1, b"hello\n", broken_off(0))
+    assert objects(place_of(pair.key_path)) == []
 
 
 def test_ctrl_c_on_the_reader(terminals: Terminals, pair: Pair) -> None:
@@ -254,12 +259,13 @@ def test_ctrl_c_on_the_reader(terminals: Terminals, pair: Pair) -> None:
 
 
 def test_window_closed_on_the_writer(terminals: Terminals, pair: Pair) -> None:
-    """SIGHUP comes with a terminal that is gone: the writer leaves in order, and the reader gets every line."""
-    reader = pair.start("reader")
+    """SIGHUP comes with a terminal that is gone: the reader gets every line, and hears that there is no goodbye."""
+    reader = pair.start("reader", "--quiet")
     writer = terminals.run("writer")
     writer.expect_exact("> ")
     writer.sendline("hello")
     writer.expect_exact("> ")
     assert hang_up(writer) == 128 + signal.SIGHUP
     read = finish(reader)
-    assert (read.code, read.out) == (0, b"hello\n"), read
+    assert (read.code, read.out, read.err) == (1, b"hello\n", broken_off(0))
+    assert objects(place_of(pair.key_path)) == []

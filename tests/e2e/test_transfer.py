@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import Finished, Pair, finish
+from tests.e2e.watch import sleeps_on
+from tests.helpers import Finished, Pair, finish, wait_until
+from tests.in_process import objects, place_of
+from tests.said import headless
 
 SLOT = 4096
 RING = 2 * SLOT
@@ -214,7 +217,7 @@ class TestLines:
 
     @pytest.mark.parametrize(
         ("text", "records"),
-        [(b"", "0 records"), (b"\n", "1 record"), (b"\n\n", "2 records"), (b"no newline", "1 record")],
+        [(b"\n", "1 record"), (b"\n\n", "2 records"), (b"no newline", "1 record")],
     )
     def test_edges(self, pair: Pair, text: bytes, records: str) -> None:
         written = pair.write("--lines", stdin=text)
@@ -224,6 +227,24 @@ class TestLines:
         assert_done(read)
         assert read.out == text
         assert f"received {records}, " in read.err
+
+    def test_no_line_at_all(self, pair: Pair) -> None:
+        """Nobody said anything: the writer takes away what it made, as if it had not been there."""
+        written = pair.write("--lines", stdin=b"")
+        assert_done(written)
+        assert "sent 0 records, 0 bytes" in written.err
+        assert written.err.endswith("writer: removed the channel: nothing is left\n")
+        assert objects(place_of(pair.key_path)) == []
+
+    def test_no_line_at_all_for_a_reader_that_is_there(self, pair: Pair) -> None:
+        """It sees the writer come and go, and ends with it."""
+        writer, reader = pair.start("writer", "--lines"), pair.start("reader")
+        wait_until(lambda: sleeps_on(pair, "full_slots"))
+        written = finish(writer)
+        read = finish(reader)
+        assert_done(written, read)
+        assert "received 0 records, 0 bytes" in read.err
+        assert read.out == b""
 
     def test_each_line_arrives_when_it_is_written(self, pair: Pair) -> None:
         """A slow producer's line is not held back until the slot is full."""
@@ -268,9 +289,10 @@ class TestConsumerThatLeaves:
         assert reader.stdout.read(10) == data[:10]
         reader.stdout.close()
         reader.stdout = None
-        left, read, written = finish(reader), pair.read(), finish(writer)
-        assert_done(left, read, written)
+        left, read, written = finish(reader), pair.read("--quiet"), finish(writer)
+        assert_done(left, written)
         assert "EPIPE" not in left.err
+        assert (read.code, read.err) == (1, headless(0, len(data) - len(read.out)))
         assert data.endswith(read.out)
         # The slots that the pipe had taken whole are gone with it; all else comes again.
         assert len(data) - len(read.out) in range(SLOT, len(data), SLOT)
@@ -287,9 +309,10 @@ class TestConsumerThatLeaves:
             assert got == data[begin : begin + size]
             noun = "byte" if size == 1 else "bytes"
             assert f"received 0 records, {size} {noun} in" in left.err
+            assert left.code == (1 if begin else 0) and (headless(0, begin) in left.err) == bool(begin), left
             begin += size
         rest = pair.read()
-        assert_done(rest)
+        assert rest.code == 1 and headless(0, begin) in rest.err, rest
         assert rest.out == data[begin:]
         assert f"received 1 record, {len(rest.out)} bytes in" in rest.err
 
@@ -305,6 +328,7 @@ class TestConsumerThatLeaves:
             got, left = take_and_leave(pair, size)
             assert got == data[begin : begin + size]
             assert not got.endswith(b"\n"), "it left inside a line"
+            assert_done(left)
             whole = got[: got.rfind(b"\n") + 1]
             lines = whole.count(b"\n")
             assert f"received {lines} records, {len(whole)} bytes in" in left.err
@@ -335,6 +359,4 @@ def take_and_leave(pair: Pair, size: int) -> tuple[bytes, Finished]:
         got += os.read(reader.stdout.fileno(), size - len(got))
     reader.stdout.close()
     reader.stdout = None
-    left = finish(reader)
-    assert_done(left)
-    return got, left
+    return got, finish(reader)

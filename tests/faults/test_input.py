@@ -9,26 +9,34 @@ import pytest
 
 from tests.faults.tools import SIZE, Transfer, powerless
 from tests.helpers import Pair, finish
+from tests.in_process import objects, place_of
+from tests.said import torn, unfinished
 
 SHORTER = SIZE // 2
+NOT_THE_FILE = "writer: this is not the file to resume:"
+ANEW = "`writer.py` without --resume sends it anew\n"
 
 
 def test_input_is_cut_while_it_is_read(pair: Pair) -> None:
-    """Another process cuts the file; once it is whole again, --resume completes the record."""
+    """Another process cuts the file. Written anew it is another one; put back as it was, --resume completes it."""
     transfer = Transfer(pair)
     writer = transfer.start_writer()
+    before = transfer.source.stat()
     os.truncate(transfer.source, SHORTER)
     reader = transfer.read()
     done = finish(writer)
     assert (done.code, done.err) == (1, f"writer: the input became shorter: it ended after {SHORTER} of {SIZE} bytes\n")
-    assert (reader.code, reader.err) == (
-        1,
-        f"reader: record 0 is unfinished: its writer, pid {writer.pid}, stopped after {SHORTER} bytes;"
-        " `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up\n",
-    )
+    assert (reader.code, reader.err) == (1, unfinished(0, writer.pid, SHORTER))
     assert transfer.output.read_bytes() == transfer.data[:SHORTER]
     transfer.source.write_bytes(transfer.data)
+    refused = pair.write("--quiet", "--file", transfer.source, "--resume")
+    assert (refused.code, refused.err) == (
+        1,
+        f"{NOT_THE_FILE} it was changed after record 0 was begun from it; {ANEW}",
+    )
+    os.utime(transfer.source, ns=(before.st_atime_ns, before.st_mtime_ns))
     transfer.assert_completed_by_resume()
+    assert objects(place_of(pair.key_path)) == []
 
 
 def test_a_cut_input_cannot_be_resumed(pair: Pair) -> None:
@@ -41,13 +49,13 @@ def test_a_cut_input_cannot_be_resumed(pair: Pair) -> None:
     refused = pair.write("--quiet", "--file", transfer.source, "--resume")
     assert (refused.code, refused.err) == (
         1,
-        f"writer: this is not the file to resume: its size is {SHORTER}, and record 0 stopped after {SHORTER} bytes"
-        f" of {SIZE}\n",
+        f"{NOT_THE_FILE} its size is {SHORTER}, and record 0 stopped after {SHORTER} bytes of {SIZE}; {ANEW}",
     )
     assert pair.write("--quiet", "next").code == 0
     done = pair.read("--quiet")
     assert (done.code, done.out) == (1, b"next\n")
-    assert done.err.startswith("reader: record 0 is torn: "), done
+    assert done.err == torn(0, writer.pid, SHORTER), "which tells of its writer, too"
+    assert objects(place_of(pair.key_path)) == []
 
 
 def test_input_gives_eio(pair: Pair) -> None:

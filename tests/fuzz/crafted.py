@@ -29,6 +29,7 @@ def make_channel(key_path: Path, record: bytes = PAYLOAD) -> Place:
         end = WriteEnd(family, doorway, Patience(None, ignore))
         end.join()
         end.send(MessageSource(record), verify=True)
+        end.all_said = True
         end.leave()
         end.detach()
     doorway.close()

@@ -85,6 +85,10 @@ class FakeFamily:
         self.interfere()
         return self.removals > 0
 
+    def missing(self) -> str | None:
+        self.interfere()
+        return None
+
     def alone(self) -> bool:
         return True
 
@@ -130,6 +134,7 @@ class FakeSink:
     """A regular file in memory, whose every cut is noted."""
 
     identity: tuple[int, int] | None = (1, 2)
+    file = identity
 
     def __init__(self, interfere: Interference, content: bytes = b"") -> None:
         self.interfere = interfere

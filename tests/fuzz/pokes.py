@@ -37,15 +37,24 @@ HEADER_FIELDS = {
     "writer_pid": (72, 4),
     "reader_pid": (76, 4),
     **{f"semaphore_id_{index}": (Header.SEMAPHORE_IDS + 4 * index, 4) for index in range(5)},
+    "writers_left": (104, 8),
+    "records_torn": (112, 8),
     "head": (128, 8),
     "tail": (192, 8),
     "input_record": (320, 8),
     "input_dev": (328, 8),
     "input_ino": (336, 8),
+    "input_mtime_ns": (344, 8),
+    "input_place": (352, 8),
+    "input_goodbye": (360, 8),
     **{f"output_note_{index}": (Header.OUTPUT_NOTES + 8 * index, 8) for index in range(8)},
 }
 SLOT_FIELDS = dict(
-    zip(SlotHeader._fields, ((0, 4), (4, 4), (8, 8), (16, 8), (24, 8), (32, 4), (36, 4), (40, 4), (44, 4)), strict=True)
+    zip(
+        SlotHeader._fields,
+        ((0, 4), (4, 4), (8, 8), (16, 8), (24, 8), (32, 4), (36, 4), (40, 4), (44, 4), (48, 8), (56, 8)),
+        strict=True,
+    )
 )
 
 

@@ -44,14 +44,14 @@ def _receive(resume: bool, at_most: int | None) -> Action:
 def _join_and_leave(family: FakeFamily) -> None:
     end = writer(family)
     end.join()
-    end.leave(unused=True)
+    end.leave()
 
 
 READING: dict[str, Action] = {
     "receive": _receive(False, None),
     "receive --resume": _receive(True, None),
     "receive --count": _receive(False, 1),
-    "finish": lambda family: reader(family).finish_if_over(),
+    "finish": lambda family: reader(family).finish_if_over(FakeSink(family.interfere, b"")),
     "unread": lambda family: reader(family).unread(),
 }
 WRITING: dict[str, Action] = {
@@ -80,6 +80,7 @@ def _honest_bytes(fragments: int) -> bytes:
         for payload, fields in kinds[:fragments]:
             add_fragment(view, payload, **fields)
     header_poke("writers_joined", 1).into(memory)
+    header_poke("writers_left", 1).into(memory)
     return bytes(memory)
 
 

@@ -137,6 +137,7 @@ def test_a_tail_moved_inside_a_record_is_no_success(tail: int) -> None:
             add_fragment(view, b"abc%d" % index, **fields)
     family, moved = FakeFamily(memory), header_poke("tail", tail)
     header_poke("writers_joined", 1).into(memory)
+    header_poke("writers_left", 1).into(memory)
     sink = FakeSink(family.interfere)
     # The first look at the memory after the first fragment went out and was committed.
     family.interfere.act = lambda: moved.into(memory) if Header(family.memory).tail == 1 else None
@@ -184,6 +185,7 @@ def test_finished_with_unread_records_is_no_success(gone: bool) -> None:
         add_fragment(view, b"unread")
     header_poke("state", FINISHED).into(memory)
     header_poke("writers_joined", 1).into(memory)
+    header_poke("writers_left", 1).into(memory)
     family = FakeFamily(memory)
     family.full_slots.gone = gone
     sink = FakeSink(family.interfere)

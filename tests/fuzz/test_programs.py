@@ -41,6 +41,9 @@ def to_reader(complaint: str, *stores: Poke) -> Lie:
     return Lie(stores, WORKS, complaint)
 
 
+# What is true of what came before the end does not keep it from being delivered.
+BROKEN_OFF, TORN = "the channel is broken off", "another reader met"
+
 LIES = {
     "head < tail": to_both("head 1 and tail 2 contradict each other (3 slots)", header_poke("tail", 2)),
     "head - tail > slots": to_both("head 5 and tail 0 contradict each other", header_poke("head", 5)),
@@ -50,7 +53,7 @@ LIES = {
     "too many slots": to_both("its sizes disagree: 17867063951360 bytes", header_poke("slot_count", 2**32 - 1)),
     "slots too large": to_both("its sizes disagree", header_poke("slot_size", 2**64 - PAGE)),
     "another size": to_both("18446744073709551615 by its header", header_poke("segment_size", 2**64 - 1)),
-    "version 2": to_both("its header has version 2", header_poke("version", 2)),
+    "version 1": to_both("its header has version 1", header_poke("version", 1)),
     "version 0": to_both("its header has version 0", header_poke("version", 0)),
     "state 9": to_both("its state is 9, which means nothing", header_poke("state", 9)),
     "finished, unread": to_both("marked as finished, and 1 fragments are unread", header_poke("state", FINISHED)),
@@ -66,7 +69,10 @@ LIES = {
     "another total": to_reader("contradicts itself", slot_poke(0, "total", 4)),
     "pids": to_both(WORKS, header_poke("writer_pid", 2**32 - 1), header_poke("reader_pid", 2**31)),
     "times": to_both(WORKS, header_poke("created_ns", 2**64 - 1), header_poke("creator_pid", 2**32 - 1)),
-    "writers joined": to_both(WORKS, header_poke("writers_joined", 2**64 - 1)),
+    "writers joined": to_reader(f"{BROKEN_OFF}: 1844", header_poke("writers_joined", 2**64 - 1)),
+    "writers left": to_both(WORKS, header_poke("writers_left", 2**64 - 1)),
+    "no goodbye": to_reader(f"{BROKEN_OFF}: 1 writer stopped before the end", header_poke("writers_left", 0)),
+    "records torn": to_reader(f"{TORN} 18446744073709551615 torn records", header_poke("records_torn", 2**64 - 1)),
 }
 named_lies = pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 
@@ -90,7 +96,8 @@ def test_reader(pair: Pair, lie: Lie) -> None:
     with falsified_channel(pair.key_path, *lie.stores):
         done = pair.read("--quiet", "--timeout", 20)
         assert_says(done, "reader", lie.to_reader)
-        assert done.out == (b"" if lie.to_reader else PAYLOAD)
+        refused = lie.to_reader and not lie.to_reader.startswith((BROKEN_OFF, TORN))
+        assert done.out == (b"" if refused else PAYLOAD)
 
 
 @named_lies

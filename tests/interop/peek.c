@@ -57,12 +57,17 @@ static void print_layout(void) {
     FIELD(header, writer_pid);
     FIELD(header, reader_pid);
     FIELD(header, semaphore_ids);
+    FIELD(header, writers_left);
+    FIELD(header, records_torn);
     FIELD(header, head);
     FIELD(header, tail);
     FIELD(header, output_notes);
     FIELD(header, input_record);
     FIELD(header, input_dev);
     FIELD(header, input_ino);
+    FIELD(header, input_mtime_ns);
+    FIELD(header, input_place);
+    FIELD(header, input_goodbye);
     FIELD(output_note, dev);
     FIELD(output_note, ino);
     FIELD(output_note, size);
@@ -76,6 +81,8 @@ static void print_layout(void) {
     FIELD(slot, crc32);
     FIELD(slot, count);
     FIELD(slot, taken);
+    FIELD(slot, source_dev);
+    FIELD(slot, source_ino);
 #undef FIELD
 }
 
@@ -132,7 +139,8 @@ static void print_header(const struct view *view) {
     printf("segment_size %" PRIu64 "\n", h->segment_size);
     printf("key_dev %" PRIu64 "\nkey_ino %" PRIu64 "\n", h->key_dev, h->key_ino);
     printf("created_ns %" PRIu64 "\ncreator_pid %" PRIu32 "\n", h->created_ns, h->creator_pid);
-    printf("writers_joined %" PRIu64 "\n", h->writers_joined);
+    printf("writers_joined %" PRIu64 "\nwriters_left %" PRIu64 "\n", h->writers_joined, h->writers_left);
+    printf("records_torn %" PRIu64 "\n", h->records_torn);
     printf("writer_pid %" PRIu32 "\nreader_pid %" PRIu32 "\n", h->writer_pid, h->reader_pid);
     for (int i = 0; i < 5; i++) printf("semaphore_id %" PRId32 "\n", h->semaphore_ids[i]);
     printf("head %" PRIu64 "\ntail %" PRIu64 "\n", view->head, view->tail);
@@ -141,6 +149,8 @@ static void print_header(const struct view *view) {
                h->output_notes[i].dev, h->output_notes[i].ino, h->output_notes[i].size);
     printf("input_record %" PRIu64 "\n", h->input_record);
     printf("input_dev %" PRIu64 "\ninput_ino %" PRIu64 "\n", h->input_dev, h->input_ino);
+    printf("input_mtime_ns %" PRIu64 "\n", h->input_mtime_ns);
+    printf("input_place %" PRIu64 "\ninput_goodbye %" PRIu64 "\n", h->input_place, h->input_goodbye);
 }
 
 /* zlib's crc32, a bit at a time. */

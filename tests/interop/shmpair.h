@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define SHMPAIR_MAGIC "SHMPAIR1"
-#define SHMPAIR_VERSION 1
+#define SHMPAIR_VERSION 2
 #define SHMPAIR_PAGE 4096
 #define SHMPAIR_UNKNOWN UINT64_MAX /* a record's total while its end is not known */
 
@@ -50,12 +50,18 @@ struct shmpair_header {
     uint32_t writer_pid;
     uint32_t reader_pid;
     int32_t semaphore_ids[5]; /* full_slots, empty_slots, writer_turn, reader_turn, writers */
+    uint32_t padding;
+    uint64_t writers_left;
+    uint64_t records_torn;
     _Alignas(64) uint64_t head;
     _Alignas(64) uint64_t tail;
     _Alignas(64) struct shmpair_output_note output_notes[2];
     uint64_t input_record;
     uint64_t input_dev;
     uint64_t input_ino;
+    uint64_t input_mtime_ns;
+    uint64_t input_place;
+    uint64_t input_goodbye;
 };
 
 struct shmpair_slot {
@@ -68,7 +74,8 @@ struct shmpair_slot {
     uint32_t crc32;
     uint32_t count;
     uint32_t taken;
-    uint8_t padding[16];
+    uint64_t source_dev; /* the file that the bytes come from, 0: none */
+    uint64_t source_ino;
 };
 
 #define SHMPAIR_AT(type, member, at) \
@@ -88,12 +95,17 @@ SHMPAIR_AT(shmpair_header, writers_joined, 64);
 SHMPAIR_AT(shmpair_header, writer_pid, 72);
 SHMPAIR_AT(shmpair_header, reader_pid, 76);
 SHMPAIR_AT(shmpair_header, semaphore_ids, 80);
+SHMPAIR_AT(shmpair_header, writers_left, 104);
+SHMPAIR_AT(shmpair_header, records_torn, 112);
 SHMPAIR_AT(shmpair_header, head, 128);
 SHMPAIR_AT(shmpair_header, tail, 192);
 SHMPAIR_AT(shmpair_header, output_notes, 256);
 SHMPAIR_AT(shmpair_header, input_record, 320);
 SHMPAIR_AT(shmpair_header, input_dev, 328);
 SHMPAIR_AT(shmpair_header, input_ino, 336);
+SHMPAIR_AT(shmpair_header, input_mtime_ns, 344);
+SHMPAIR_AT(shmpair_header, input_place, 352);
+SHMPAIR_AT(shmpair_header, input_goodbye, 360);
 _Static_assert(sizeof(struct shmpair_header) <= SHMPAIR_PAGE, "the header is one page");
 SHMPAIR_AT(shmpair_output_note, dev, 0);
 SHMPAIR_AT(shmpair_output_note, ino, 8);
@@ -109,6 +121,8 @@ SHMPAIR_AT(shmpair_slot, writer_pid, 32);
 SHMPAIR_AT(shmpair_slot, crc32, 36);
 SHMPAIR_AT(shmpair_slot, count, 40);
 SHMPAIR_AT(shmpair_slot, taken, 44);
+SHMPAIR_AT(shmpair_slot, source_dev, 48);
+SHMPAIR_AT(shmpair_slot, source_ino, 56);
 _Static_assert(sizeof(struct shmpair_slot) == 64, "a slot header is one cache line");
 
 #endif

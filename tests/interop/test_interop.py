@@ -219,7 +219,7 @@ def test_c_says_that_there_is_no_channel(pair: Pair, peek: Peek) -> None:
     ("offset", "value", "why"),
     [
         (0, b"XYZ", b"its magic is not SHMPAIR1"),
-        (8, b"\2", b"its version is another"),
+        (8, b"\1", b"its version is another"),
         (12, b"\0\0\0\1", b"its sizes contradict each other"),
         (16, b"\xff" * 8, b"its sizes contradict each other"),
         (24, b"\1", b"its sizes contradict each other"),

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tests.model.monitor import Plan, Seen, Violation
 from tests.model.processes import Behaviour, Program, load_channel
-from tests.model.world import NOWHERE, Kernel, Operation, boot, kill, operate, rename, role
+from tests.model.world import NOWHERE, Kernel, Operation, boot, is_quiet, kill, operate, rename, role
 
 NEVER, AFTER_A_CRASH, ALWAYS = "never", "after a crash", "always"
 
@@ -29,10 +29,13 @@ class Setting(NamedTuple):
     readers: int
     crashes: int = 0
     heartbeats: str = AFTER_A_CRASH
-    resume: bool = False  # a restarted writer continues its unfinished record
+    resume: bool = False  # a writer sends one record; when it was killed, another one continues it with --resume
     slots: int = 2
-    loads: bool = True  # whether a load is an operation of its own, or belongs to the one before it
+    loads: bool = True  # whether a load of what others can change is an operation of its own
     at_most: int | None = None  # each reader leaves after so many records, and another one starts
+    quitters: int = 0  # so many writers are interrupted when they have sent all, and leave without having said so
+    victims: tuple[int, ...] = ()  # whom the crashes kill, one after the other (anybody)
+    patient: bool = False  # readers with --resume: what is broken off or torn, they wait for
 
     def __str__(self) -> str:
         sent = " ".join("+".join(map(str, shape)) for shape in self.writers)
@@ -76,9 +79,11 @@ class Model:
 
     def start(self) -> State:
         setting = self.setting
-        writers = [Program(i, True) for i in range(len(setting.writers))]
+        writers = [
+            Program(i, True, single=setting.resume, quits=i < setting.quitters) for i in range(len(setting.writers))
+        ]
         # All readers have the number of the first: nothing that they do depends on it, so they can be exchanged.
-        readers = [Program(len(writers), False, at_most=setting.at_most)] * setting.readers
+        readers = [Program(len(writers), False, at_most=setting.at_most, resume=setting.patient)] * setting.readers
         locals_ = tuple(self.behaviour.start(program) for program in (*writers, *readers))
         return State(boot(len(locals_), Seen.nothing(self.plan)), locals_, setting.crashes)
 
@@ -137,7 +142,7 @@ class Model:
             elif operation[0] in ("take", "take turn") and self._heart_beats(state):
                 steps += 1
                 yield Move("heartbeat", process, False, kernel)
-            if state.crashes and (kernel.attached[process] != NOWHERE or kernel.doorway == process):
+            if self._may_die(state, process) and (kernel.attached[process] != NOWHERE or kernel.doorway == process):
                 yield Move("crash", process, None, kernel)
         if not steps:
             self._check_the_end(state)
@@ -148,6 +153,10 @@ class Model:
             return self._crash(state, move.process)
         return self._after(state, move.process, move.answer, move.kernel)
 
+    def _may_die(self, state: State, process: int) -> bool:
+        victims = self.setting.victims
+        return bool(state.crashes) and (not victims or victims[-state.crashes] == process)
+
     def _pending(self, state: State, process: int) -> Operation:
         return self.behaviour.states[state.locals[process]].operation
 
@@ -157,13 +166,16 @@ class Model:
 
     def _after(self, state: State, process: int, answer: object, kernel: Kernel) -> State:
         following = self.behaviour.step(state.locals[process], answer)
-        if not self.setting.loads:
+        operation = self.behaviour.states[following].operation
+        while self._belongs_to_the_last(kernel, process, operation):
+            answer, kernel = operate(kernel, process, operation)  # type: ignore[misc]
+            following = self.behaviour.step(following, answer)
             operation = self.behaviour.states[following].operation
-            while operation[0] == "load":
-                answer, kernel = operate(kernel, process, operation)  # type: ignore[misc]
-                following = self.behaviour.step(following, answer)
-                operation = self.behaviour.states[following].operation
         return State(kernel, _changed(state.locals, process, following), state.crashes)
+
+    def _belongs_to_the_last(self, kernel: Kernel, process: int, operation: Operation) -> bool:
+        """Whether it is no operation of its own."""
+        return (operation[0] == "load" and not self.setting.loads) or is_quiet(kernel, process, operation)
 
     def _crash(self, state: State, process: int) -> State:
         """The process dies and a fresh one takes its place, which has yet to do its first operation."""

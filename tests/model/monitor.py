@@ -1,8 +1,8 @@
-"""What must come out: the records of each writer, whole, in order, once.
+"""What must come out: the records of each writer, whole, in order, once; and who may call it a success.
 
 The writers' fragments have contents that occur only once, so whatever a reader puts out can be told from everything
-else. `Seen` follows what was committed and what came out, as a value, and raises Violation at the first event that
-breaks the promise.
+else. `Seen` follows what was committed and what came out, `Debts` what the writers of one channel still owe it, both as
+values, and raise Violation at the first event that breaks the promise. Neither looks at a field of the header.
 """
 
 from __future__ import annotations
@@ -81,6 +81,81 @@ class Plan:
         return sum(end <= piece for end in ends)
 
 
+NOBODY = -1
+
+
+class Debts(NamedTuple):
+    """What the writers of one channel owe it: a reader may end with success only when they owe nothing.
+
+    Told by what the writers do. Each set has a bit for each writer; one that was killed and its successor have the
+    same bit, because with --resume the successor pays for both.
+    """
+
+    entering: int = 0  # in the doorway on their way in: whether they have joined is not yet for others to say
+    owing: int = 0  # alive, with something to say
+    through: int = 0  # alive, and have said all they had to
+    dead: int = 0  # killed or gone while they owed, and nobody has paid since
+    perhaps: int = 0  # killed where they may have been counted or not: both endings are true
+    torn: bool = False  # a record was given up
+    spoken: bool = False  # something was sent
+
+    @property
+    def open(self) -> bool:
+        """Whether a reader that ends must not call it a success."""
+        return bool(self.owing or self.dead or self.torn)
+
+    @property
+    def settled(self) -> bool:
+        """Whether a reader that reaches the end must call it one."""
+        return not (self.open or self.entering or self.through or self.perhaps)
+
+    def entered(self, writer: int) -> Debts:
+        """A writer entered, in the doorway."""
+        return self._replace(entering=self.entering | 1 << writer)
+
+    def joined(self, process: int) -> Debts:
+        """A process went out of the doorway; when it is a writer that entered, it has joined."""
+        bit = self.entering & 1 << process
+        return self._replace(entering=self.entering & ~bit, owing=self.owing | bit)
+
+    def said_all(self, writer: int, succeeds: bool) -> Debts:
+        """A writer has nothing more to say; one that `succeeds` a dead one has said what that owed, too."""
+        bit = 1 << writer
+        paid = ~bit if succeeds else ~0
+        return self._replace(
+            owing=self.owing & ~bit,
+            through=self.through | bit,
+            dead=self.dead & paid,
+            perhaps=self.perhaps & paid,
+        )
+
+    def left(self, process: int) -> Debts:
+        """A process detached."""
+        bit = 1 << process
+        return self._replace(owing=self.owing & ~bit, through=self.through & ~bit, dead=self.dead | (self.owing & bit))
+
+    def died(self, process: int) -> Debts:
+        """A process was killed."""
+        bit = 1 << process
+        return self._replace(
+            entering=self.entering & ~bit,
+            owing=self.owing & ~bit,
+            through=self.through & ~bit,
+            dead=self.dead | (self.owing & bit),
+            perhaps=self.perhaps | ((self.entering | self.through) & bit),
+        )
+
+    def noted(self, event: str, by_writer: bool) -> Debts:
+        """A store that commits something was made, see Seen.noted."""
+        if event == "sent":
+            return self._replace(spoken=True)
+        if event == "aborted":
+            return self._replace(torn=True)
+        if event == "finished" and by_writer and self.spoken and (self.dead or self.torn):
+            raise Violation("no false success", "a writer removed the channel, and no reader learns what is missing")
+        return self
+
+
 class Seen(NamedTuple):
     """What was committed and what came out so far. Processes are numbered, the writers first."""
 
@@ -91,6 +166,8 @@ class Seen(NamedTuple):
     last: tuple[int, int, int, int] | None = None  # reader, writer and pieces that came out and are not committed
     repeatable: tuple[int, int, int] | None = None  # the same, when that reader died
     owing: int = 0  # a bit for each reader that has to report a torn record
+    informed: int = 0  # a bit for each reader that reported one
+    lacking: int = 0  # a bit for each reader in whose output something is missing
     dead_writers: bool = False
     dead_readers: bool = False
 
@@ -118,7 +195,8 @@ class Seen(NamedTuple):
 
     def _torn(self, reader: int) -> Seen:
         """A reader consumed the mark of a record that was given up, which it has to report."""
-        seen = self._replace(last=None, owing=self.owing | 1 << reader)
+        bit = 1 << reader
+        seen = self._replace(last=None, owing=self.owing | bit, lacking=self.lacking | bit)
         if not self.open:
             return seen
         writer = self.open[0]
@@ -136,9 +214,14 @@ class Seen(NamedTuple):
         if not data:
             return self
         writer, first, stop = self.plan.find(data)
-        if self.repeatable == (writer, first, stop):
-            return self._replace(repeatable=None, last=(reader, writer, first, stop))
-        out = self.out
+        out, begin = self.out, self.plan.pieces[writer][first].begin
+        going_on = (writer, reader) if self.plan.pieces[writer][stop - 1].end > stop else None
+        # One that begins inside a record has not got what went to the one that died.
+        headless = first > begin and self.open != (writer, reader)
+        lacking = self.lacking | headless << reader
+        last = (reader, writer, first, stop)
+        if self.repeatable == last[1:]:
+            return self._replace(repeatable=None, open=going_on, last=last, lacking=lacking)
         if self.open and self.open[0] != writer:
             raise Violation("no tear", f"{data!r} came out in the middle of a record of another writer")
         if self.open and self.open[1] != reader and not (self.dead_readers or self.dead_writers):
@@ -147,17 +230,13 @@ class Seen(NamedTuple):
             raise Violation("no loss, in order", f"{data!r} came out before what precedes it")
         if first < out[writer]:
             raise Violation("no repeat", f"{data!r} came out again")
-        ended = self.plan.pieces[writer][stop - 1].end == stop
-        return self._replace(
-            out=_changed(out, writer, stop),
-            open=None if ended else (writer, reader),
-            last=(reader, writer, first, stop),
-            repeatable=None,
-        )
+        out = _changed(out, writer, stop)
+        return self._replace(out=out, open=going_on, last=last, repeatable=None, lacking=lacking)
 
     def told(self, reader: int) -> Seen:
         """A reader reported a record that was given up."""
-        return self.unfinished()._replace(owing=self.owing & ~(1 << reader))
+        bit = 1 << reader
+        return self.unfinished()._replace(owing=self.owing & ~bit, informed=self.informed | bit)
 
     def unfinished(self) -> Seen:
         """A reader ended because a record is unfinished."""
@@ -165,37 +244,65 @@ class Seen(NamedTuple):
             raise Violation("no tear", "a record was reported as torn, and no writer had died")
         return self
 
-    def ended(self, reader: int, finished: bool) -> Seen:
-        """A reader ended with success; `finished`: so did its channel."""
-        if self.owing >> reader & 1:
+    def ended(self, reader: int, success: bool, over: bool, finished: bool, patient: bool, debts: Debts) -> Seen:
+        """A reader ended, because the channel is `over` or because it had enough; `finished`: so is its channel.
+
+        One that is `patient` waits for whoever pays.
+        """
+        bit = 1 << reader
+        if self.owing & bit:
             raise Violation("torn is no success", "a reader ended and said nothing of a record that was given up")
-        if not finished:
-            raise Violation("the end is reached", "a reader ended with success and its channel goes on")
-        return self
+        if over and debts.torn and not self.informed & bit:
+            raise Violation("torn is told", "a reader ended and said nothing of a record that another one met")
+        if success and self.lacking & bit:
+            raise Violation("no false success", "a reader ended with success without the beginning or end of a record")
+        if success and over:
+            if not finished:
+                raise Violation("the end is reached", "a reader ended with success and its channel goes on")
+            if debts.open:
+                raise Violation("no false success", f"a reader ended with success, and there are {debts}")
+        if over and patient and debts.dead:
+            raise Violation("who resumes waits", f"a reader with --resume ended, and there are {debts}")
+        if over and not success and debts.settled and not self.lacking & bit:
+            raise Violation("no false alarm", f"a reader missed something, and nothing is missing: {debts}")
+        return self._without(reader)
+
+    def _without(self, reader: int) -> Seen:
+        """The same when this reader is gone: its successor has the same number, and not what it received."""
+        mask = ~(1 << reader)
+        going_on = (self.open[0], NOBODY) if self.open and self.open[1] == reader else self.open
+        return self._replace(
+            owing=self.owing & mask, lacking=self.lacking & mask, informed=self.informed & mask, open=going_on
+        )
 
     def died(self, process: int) -> Seen:
         """A process was killed."""
         if process < len(self.sent):
             return self._replace(dead_writers=True)
-        seen = self._replace(dead_readers=True, owing=self.owing & ~(1 << process))
+        seen = self._without(process)._replace(dead_readers=True)
         if self.last and self.last[0] == process:
             return seen._replace(last=None, repeatable=self.last[1:])
         return seen
 
     def renamed(self, names: tuple[int, ...]) -> Seen:
         """The same with reader n called names[n]."""
+        names = (*names, NOBODY)  # which is -1
         return self._replace(
             open=self.open and (self.open[0], names[self.open[1]]),
             last=self.last and (names[self.last[0]], *self.last[1:]),
-            owing=sum(1 << names[reader] for reader in range(len(names)) if self.owing >> reader & 1),
+            owing=_renamed(self.owing, names),
+            lacking=_renamed(self.lacking, names),
+            informed=_renamed(self.informed, names),
         )
 
-    def role(self, reader: int) -> tuple[bool, bool, bool]:
+    def role(self, reader: int) -> tuple[bool, bool, bool, bool, bool]:
         """What this reader is to the observer."""
         return (
             self.open is not None and self.open[1] == reader,
             self.last is not None and self.last[0] == reader,
             bool(self.owing >> reader & 1),
+            bool(self.lacking >> reader & 1),
+            bool(self.informed >> reader & 1),
         )
 
     def complete(self) -> None:
@@ -207,6 +314,11 @@ class Seen(NamedTuple):
         """`count` without the pieces of a record that is not whole."""
         pieces = self.plan.pieces[writer]
         return count if count == len(pieces) else pieces[count].begin
+
+
+def _renamed(readers: int, names: tuple[int, ...]) -> int:
+    """A set of readers, a bit for each, when reader n is called names[n]."""
+    return sum(1 << name for reader, name in enumerate(names) if readers >> reader & 1 and name != NOBODY)
 
 
 def _changed(counts: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:

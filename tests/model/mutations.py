@@ -29,6 +29,8 @@ class Mutation(NamedTuple):
 ONE = Setting(((1,),), 1)
 TWO_READERS = Setting(((1,),), 2)
 TWO_WRITERS = Setting(((1,), (1,)), 1)
+DIES = Setting(((1,),), 1, crashes=1)
+RESUMED = DIES._replace(resume=True)
 WRITER_DIES = Setting(((2,),), 1, crashes=1)
 
 MUTATIONS = (
@@ -127,30 +129,39 @@ MUTATIONS = (
         "the end is decided outside the doorway",
         """\
         with self.doorway:
-            if not self.over():
+            if not self.drained():
                 return False
-            last""",
+            ending = self.ending()
+""",
         """\
+        ending = self.ending()
         with self.doorway:
-            last""",
+""",
         "no failure",
         TWO_WRITERS,
     ),
     Mutation(
         "the end is decided by head and tail first, by presence second",
         """\
-        if not finished and (not header.writers_joined or self.family.writers.present()):
-            return False
-        # Only now: with no writer alive and the doorway shut, head stands still.
-        lag = self.ring.lag()
+        live = state == OPEN and not marked and self.family.writers.present()
+        # Only now, see drained(); and where a writer may still move head, lag() would take us for a holder of its turn.
+        still = state == FINISHED or (state == OPEN and not marked and not live)
+        unread = self.ring.lag() if still else 0
 """,
         """\
-        lag = self.ring.lag()
-        if not finished and (not header.writers_joined or self.family.writers.present()):
-            return False
+        unread = self.ring.lag()
+        live = state == OPEN and not marked and self.family.writers.present()
+        still = state == FINISHED or (state == OPEN and not marked and not live)
 """,
         "no loss",
-        Setting(((1,),), 1, crashes=2, heartbeats=NEVER),
+        Setting(((1, 1),), 1, crashes=1, heartbeats=NEVER, loads=False, at_most=1),
+    ),
+    Mutation(
+        "a writer that leaves compares head and tail while others move them",
+        "unread = self.ring.lag() if still else 0",
+        "unread = self.ring.lag()",
+        "no failure",
+        TWO_WRITERS._replace(slots=1),
     ),
     Mutation(
         "a writer leaves without waking the reader",
@@ -168,12 +179,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a writer ignores the unfinished record of a dead one",
-        """\
-        if last.ends_record:
-            return (-1, 0) if""",
-        """\
-        if True:
-            return (-1, 0) if""",
+        "if last and not last.ends_record:",
+        "if False:",
         "no failure",
         WRITER_DIES,
     ),
@@ -186,14 +193,8 @@ MUTATIONS = (
     ),
     Mutation(
         "an unfinished record is taken for the end",
-        """\
-            last = self.last_slot()
-            if last and not last.ends_record:
-                if self.resume:""",
-        """\
-            last = self.last_slot()
-            if False:
-                if self.resume:""",
+        "unfinished = last is not None and not last.ends_record",
+        "unfinished = False",
         "torn is no success",
         WRITER_DIES,
     ),
@@ -223,7 +224,7 @@ MUTATIONS = (
         "a writer that finds the ring full by one overwrites",
         "return self.ring.lag() < self.ring.slot_count",
         "return self.ring.lag() <= self.ring.slot_count",
-        "no failure",
+        "no tear",
         Setting(((2, 1),), 1),
     ),
     Mutation(
@@ -239,6 +240,162 @@ MUTATIONS = (
         "",
         "no failure",
         ONE,
+    ),
+    Mutation(
+        "a killed writer counts as one that left",
+        """\
+        joined = self._writers_joined()
+        left = self._settled()
+        live =""",
+        """\
+        joined = self._writers_joined()
+        left = joined
+        live =""",
+        "no false success",
+        DIES,
+    ),
+    Mutation(
+        "a writer that is interrupted says goodbye",
+        "        if self.all_said:\n            self._say_goodbye()",
+        "        if True:\n            self._say_goodbye()",
+        "no false success",
+        ONE._replace(quitters=1),
+    ),
+    Mutation(
+        "broken off is taken for the end",
+        "if ending is Ending.BROKEN_OFF and self._missing() > self._missed:",
+        "if False:",
+        "no false success",
+        DIES,
+    ),
+    Mutation(
+        "a reader that finds the channel finished takes it for the end",
+        "            self._settle_at_end(sink)\n            self._see_end(self.ending())\n        return None",
+        "            self._settle_at_end(sink)\n        return None",
+        "no false success",
+        Setting(((1,),), 2, crashes=1, heartbeats=NEVER, loads=False),
+    ),
+    Mutation(
+        "a reader with --resume waits for nobody",
+        "ending is Ending.OVER or (ending is Ending.BROKEN_OFF and not (self.resume and self._can_be_settled()))",
+        "ending is Ending.OVER or ending is Ending.BROKEN_OFF",
+        "who resumes waits",
+        RESUMED._replace(patient=True),
+    ),
+    Mutation(
+        "writers_left is not stored",
+        "        header.writers_left = left\n",
+        "",
+        "no false alarm",
+        Setting((("lines",),), 1),
+    ),
+    Mutation(
+        "a writer says goodbye when it joins",
+        "        header.writers_joined = self._writers_joined() if self._successor else self._place\n",
+        "        header.writers_joined = header.writers_left = self._place\n",
+        "no false success",
+        DIES,
+    ),
+    Mutation(
+        "a writer joins before its place is noted",
+        "            self._count_in()\n            if source",
+        "            self._count_in()\n            header.writers_joined = self._place\n            if source",
+        "no false alarm",
+        RESUMED,
+    ),
+    Mutation(
+        "the successor of a dead writer counts itself again",
+        "self._writers_joined() if self._successor else self._place\n",
+        "self._writers_joined() + 1 if self._successor else self._place\n",
+        "no false alarm",
+        RESUMED,
+    ),
+    Mutation(
+        "the successor of a dead writer does not say goodbye for it",
+        "left = min(self._writers_left() + own + for_the_dead, UNKNOWN)",
+        "left = min(self._writers_left() + own, UNKNOWN)",
+        "no false alarm",
+        RESUMED,
+    ),
+    Mutation(
+        "the goodbye is not noted before it is counted",
+        """\
+        if noted or for_the_dead:
+            header.input_goodbye = left  # whoever dies in here has said it, see _writers_left
+        header.writers_left = left
+""",
+        """\
+        header.writers_left = left
+        if noted or for_the_dead:
+            header.input_goodbye = left
+""",
+        "no false success",
+        Setting(((1, 1),), 1, crashes=2, victims=(0, 0), heartbeats=NEVER, resume=True, loads=False),
+    ),
+    Mutation(
+        "a goodbye that stands in the note goes with it",
+        "        self.ring.header.writers_left = self._writers_left()\n        self.ring.header.note_input",
+        "        self.ring.header.note_input",
+        "no false alarm",
+        RESUMED,
+    ),
+    Mutation(
+        "a record that was noted and not begun is not its successor's",
+        "        if self.ring.header.input_record == record:  # of a dead",
+        "        if False:  # of a dead",
+        "no false alarm",
+        RESUMED,
+    ),
+    Mutation(
+        "whoever resumes forgets which record was its file's",
+        "note.record if again else UNKNOWN",
+        "UNKNOWN",
+        "no repeat",
+        RESUMED,
+    ),
+    Mutation(
+        "a file is noted outside the doorway",
+        "        with self.doorway:\n            note = header.input_note()\n            if note.owed",
+        "        if True:\n            note = header.input_note()\n            if note.owed",
+        "one at a time",
+        ONE,
+    ),
+    Mutation(
+        "a reader that begins inside a record says nothing",
+        "self._tell(News.CONTINUED if whole else News.HEADLESS, begun, slot",
+        "self._tell(News.CONTINUED, begun, slot",
+        "no false success",
+        WRITER_DIES,
+    ),
+    Mutation(
+        "torn records are not counted",
+        "            self.ring.header.records_torn = min(torn + 1, UNKNOWN)\n",
+        "",
+        "torn is told",
+        WRITER_DIES._replace(at_most=1, loads=False),
+    ),
+    Mutation(
+        "a torn record is counted after the tail moves",
+        """\
+            self.ring.header.records_torn = min(torn + 1, UNKNOWN)
+        self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        self.ring.header.tail = number + 1  # the commit
+""",
+        """\
+        self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        self.ring.header.tail = number + 1  # the commit
+        if slot.flags & ABORTED:
+            self.ring.header.records_torn = min(torn + 1, UNKNOWN)
+""",
+        "torn is told",
+        WRITER_DIES._replace(crashes=2, victims=(0, 1), heartbeats=NEVER, loads=False, slots=1),
+    ),
+    Mutation(
+        "the last writer out removes a channel that is broken off",
+        "        if ending is Ending.OVER:\n            return not header.records_torn\n",
+        "        if ending in (Ending.OVER, Ending.BROKEN_OFF):\n            return True\n",
+        "no false success",
+        DIES._replace(at_most=1),
     ),
 )
 

@@ -12,6 +12,7 @@ import errno
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from common.layout import (
     SEMAPHORES,
     SLOT,
     TAKEN_OFFSET,
+    FileId,
     Header,
     Ring,
     SlotHeader,
@@ -101,6 +103,11 @@ class SimulatedHeader(Header):
     input_record = _Shared("input_record")
     input_dev = _Shared("input_dev")
     input_ino = _Shared("input_ino")
+    input_mtime_ns = _Shared("input_mtime_ns")
+    input_place = _Shared("input_place")
+    input_goodbye = _Shared("input_goodbye")
+    writers_left = _Shared("writers_left")
+    records_torn = _Shared("records_torn")
     head = _Shared("head", _sent)
     tail = _Shared("tail", lambda process, _: process.consumes)
 
@@ -225,6 +232,10 @@ class SimulatedFamily:
     def removed(self) -> bool:
         return bool(ask("removed"))
 
+    def missing(self) -> str | None:
+        missing: str | None = ask("missing")
+        return missing
+
     def alone(self) -> bool:
         return bool(ask("alone"))
 
@@ -254,7 +265,8 @@ class _Source:
 
     def __init__(self, record: Record) -> None:
         self._data = record.data
-        self.identity = (1, int.from_bytes(self._data[:2], "big"))
+        self.file = (1, int.from_bytes(self._data[:2], "big"))
+        self.identity = FileId(*self.file, 1)
         self._at = 0
         self.total = len(self._data)
 
@@ -271,11 +283,11 @@ class _Source:
 class _Stream:
     """Standard output."""
 
-    identity = None
+    identity = file = None
     size = 0
 
-    def __init__(self) -> None:
-        self.settled = False
+    def __init__(self, *, settled: bool) -> None:
+        self.settled = settled  # from the start: that it goes on behind what was received is taken as given
 
     def write(self, data: Any) -> None:
         ask("put out", bytes(data))
@@ -285,13 +297,15 @@ class _Stream:
 
 
 class Program(NamedTuple):
-    """What a process runs: a writer from record `first` of the plan on, or readers that leave after `at_most`."""
+    """What a process runs: writing from record `first` of the plan on, or readers that leave after `at_most`."""
 
     process: int
     writes: bool
     first: int = 0
-    resume: bool = False
+    single: bool = False  # each record is sent by a writer of its own, as `writer.py --file` sends one
+    resume: bool = False  # with --resume: the first of these writers, or all of the readers
     whole: bool = False  # record `first` was sent, which the writer that died may not have known
+    quits: bool = False  # a signal comes before the writer knows that all is sent
     at_most: int | None = None
 
 
@@ -303,30 +317,52 @@ def run(channel: Any, program: Program, plan: Plan) -> str:
             _write(channel, patience, plan, program)
         else:
             while True:
-                _read(channel, patience, plan, program.at_most)
+                _read(channel, patience, plan, program)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "done"
 
 
 def _write(channel: Any, patience: Any, plan: Plan, program: Program) -> None:
+    total = len(plan.records[program.process])
+    if not program.single:
+        _write_some(channel, patience, plan, program, range(program.first, total))
+        return
+    for number in range(program.first, total):
+        first = number == program.first
+        one = program._replace(first=number, resume=program.resume and first, whole=program.whole and first)
+        getcurrent().record = number
+        _write_some(channel, patience, plan, one, range(number, number + 1))
+
+
+def _write_some(channel: Any, patience: Any, plan: Plan, program: Program, numbers: range) -> None:
+    """One writer.py, which sends these records."""
     doorway, records = _Doorway(), plan.records[program.process]
     with doorway:
-        created = ask("open", plan.slots, True) == "created"
+        if program.whole and not ask("look"):
+            return  # all of it was consumed and the channel is no more: nobody resumes that
+        ask("open", plan.slots, True)
         end = channel.WriteEnd(SimulatedFamily(plan.slots), doorway, patience)
-        end.join()
-    # A writer that died behind its last commit finds no channel when all was consumed: then nothing is left to resume.
-    first = program.first + (created and program.whole)
-    for number in range(first, len(records)):
+        source = _first_source([records[number] for number in numbers])
+        end.join(source, resume=program.resume)
+    for number in numbers:
         record = records[number]
         getcurrent().record = number
         if record.lines:
             end.send_lines(record.data, len(record.pieces))
         else:
-            _send(end, record, program.resume and number == program.first)
+            _send(end, record, program.resume)
+    if not program.quits:
+        ask("report all said", program.resume and source is not None)
+        end.all_said = True
     with doorway:
         end.leave()
         end.detach()
+
+
+def _first_source(records: list[Record]) -> _Source | None:
+    """What writer.py has opened when it joins: the file, and nothing when it sends lines."""
+    return None if not records or records[0].lines else _Source(records[0])
 
 
 def _send(end: Any, record: Record, resume: bool) -> None:
@@ -338,29 +374,28 @@ def _send(end: Any, record: Record, resume: bool) -> None:
         end.send(_Source(record))  # another writer had gone on: what we began was given up
 
 
-def _read(channel: Any, patience: Any, plan: Plan, at_most: int | None) -> None:
+def _read(channel: Any, patience: Any, plan: Plan, program: Program) -> None:
     """One reader.py after another, as `while true; do reader.py; done` would run them."""
     doorway = _Doorway()
     ask("wait for a channel")
     with doorway:
         if not ask("open", plan.slots, False):
             return
-    end = channel.ReadEnd(SimulatedFamily(plan.slots), doorway, patience)
-    receipt, torn, sink = None, False, _Stream()
+    end = channel.ReadEnd(SimulatedFamily(plan.slots), doorway, patience, resume=program.resume)
+    end.hear = lambda news, *_: ask("report torn") if news in (channel.News.TORN, channel.News.TORN_BEFORE) else None
+    receipt, success, sink = None, True, _Stream(settled=program.resume)
+    at_most = program.at_most
     try:
         while at_most is None or end.records < at_most:
             receipt = end.receive(sink, at_most and at_most - end.records)
             if receipt is None:
                 break
-            if receipt.aborted:
-                ask("report torn")
     except TornRecord:
-        torn = True
+        success = False
         ask("report unfinished")
     with doorway:
-        over = end.leave()
-        if not torn and (over or receipt is None):
-            ask("report end")
+        over = end.leave() or (success and receipt is None)
+        ask("report end", success and not end.incomplete, over, program.resume)
         end.detach()
 
 
@@ -491,6 +526,8 @@ def _plain(value: Any) -> Any:
     """A value as something that can be compared; objects that never change or hold nothing stand for themselves."""
     if value is None or isinstance(value, (int, float, str, bytes)):
         return value
+    if isinstance(value, Enum):
+        return str(value)
     if isinstance(value, tuple | list):
         return tuple(_plain(item) for item in value)
     if isinstance(value, BaseException):

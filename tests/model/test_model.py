@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from common import channel, layout
 from common.layout import Header
+from tests.model import explorer
 from tests.model.explorer import (
     ALWAYS,
     NEVER,
@@ -30,7 +31,7 @@ from tests.model.explorer import (
     reachable,
     walk,
 )
-from tests.model.monitor import Plan, Seen, Violation
+from tests.model.monitor import Debts, Plan, Seen, Violation
 from tests.model.mutations import MUTATIONS, Mutation, mutated
 from tests.model.processes import SimulatedHeader
 from tests.model.settings import COMPLETE, LARGE, LARGER_THAN_CI
@@ -111,6 +112,23 @@ def test_local_states_that_are_taken_for_one_behave_as_one() -> None:
     finally:
         merged.behaviour.close()
         unmerged.behaviour.close()
+
+
+def test_an_operation_that_looks_at_what_nobody_can_change_has_no_place_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it is an operation of its own, the same kernels must be reachable."""
+    setting = Setting(((1,),), 1, crashes=1, heartbeats=NEVER)
+    fewer, all_of_them = Model(setting), Model(setting)
+    try:
+        states = reachable(fewer)
+        monkeypatch.setattr(explorer, "is_quiet", lambda *_: False)
+        more = reachable(all_of_them)
+        assert {state.kernel for state in states} == {state.kernel for state in more}
+        assert len(states) < len(more)
+    finally:
+        fewer.behaviour.close()
+        all_of_them.behaviour.close()
 
 
 def test_two_readers_can_be_exchanged() -> None:
@@ -214,3 +232,78 @@ def test_the_monitor_allows_no_repeat_of_what_was_committed() -> None:
     seen = SEEN.put_out(2, b"A00.").noted(2, "consumed").died(2)
     with pytest.raises(Violation, match="no repeat"):
         seen.put_out(3, b"A00.")
+
+
+def end(seen: Seen, reader: int, debts: Debts, *, success: bool, over: bool = True, patient: bool = False) -> Seen:
+    return seen.ended(reader, success, over, finished=True, patient=patient, debts=debts)
+
+
+JOINED = Debts().entered(0).joined(0)
+THROUGH = JOINED.said_all(0, succeeds=False)
+DEAD = JOINED.died(0)
+SUCCEEDED = DEAD.entered(0).joined(0)
+TORN = THROUGH.left(0).noted("aborted", by_writer=True)
+
+
+@pytest.mark.parametrize(
+    "debts",
+    [JOINED, DEAD, JOINED.left(0), SUCCEEDED, SUCCEEDED.said_all(0, succeeds=False).left(0), TORN],
+    ids=["owing", "dead", "gone", "dead and resumed", "dead, and another one said what it had to", "torn"],
+)
+def test_success_with_an_open_debt_is_false(debts: Debts) -> None:
+    with pytest.raises(Violation, match="no false success"):
+        end(SEEN._replace(informed=4), 2, debts, success=True)
+    assert end(SEEN._replace(informed=4), 2, debts, success=False)
+
+
+@pytest.mark.parametrize(
+    "debts",
+    [
+        Debts(),
+        THROUGH.left(0),
+        SUCCEEDED.said_all(0, succeeds=True).left(0),
+        Debts().entered(0).died(0).entered(0).joined(0).said_all(0, succeeds=True).left(0),
+    ],
+    ids=["nobody came", "left", "dead, and its successor paid", "killed on its way in, and its successor paid"],
+)
+def test_no_success_without_a_debt_is_an_alarm_for_nothing(debts: Debts) -> None:
+    with pytest.raises(Violation, match="no false alarm"):
+        end(SEEN, 2, debts, success=False)
+    assert end(SEEN, 2, debts, success=True)
+
+
+@pytest.mark.parametrize(
+    "debts", [THROUGH.died(0), Debts().entered(0).died(0)], ids=["on its way out", "on its way in"]
+)
+@pytest.mark.parametrize("success", [True, False])
+def test_a_writer_killed_in_the_doorway_may_count_or_not(debts: Debts, success: bool) -> None:
+    assert end(SEEN, 2, debts, success=success)
+
+
+def test_a_reader_without_the_beginning_of_a_record_has_no_success() -> None:
+    seen = SEEN.put_out(2, b"A00.").noted(2, "consumed").died(2).put_out(2, b"A01")
+    for over in (True, False):
+        with pytest.raises(Violation, match="no false success"):
+            end(seen, 2, Debts(), success=True, over=over)
+    assert end(end(seen, 2, Debts(), success=False), 2, Debts(), success=True), "the next one lacks nothing"
+
+
+def test_a_reader_that_repeats_what_a_dead_one_put_out_has_the_beginning() -> None:
+    seen = SEEN.put_out(2, b"A00.").died(2).put_out(3, b"A00.").noted(3, "consumed").put_out(3, b"A01")
+    assert end(seen, 3, Debts(), success=True)
+
+
+def test_a_torn_record_has_to_be_told_by_every_reader_that_sees_the_end() -> None:
+    with pytest.raises(Violation, match="torn is told"):
+        end(SEEN, 2, TORN, success=False)
+
+
+def test_a_reader_that_waits_for_a_successor_does_not_end_without() -> None:
+    with pytest.raises(Violation, match="who resumes waits"):
+        end(SEEN, 2, DEAD, success=False, patient=True)
+
+
+def test_a_writer_does_not_remove_what_a_reader_has_to_hear_of() -> None:
+    debts = DEAD.noted("finished", by_writer=True).noted("sent", by_writer=True).noted("finished", by_writer=False)
+    with pytest.raises(Violation, match="no false success"):
+        debts.noted("finished", by_writer=True)

@@ -11,16 +11,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from common.layout import FINISHED, OPEN, PAGE, SEMAPHORES, SLOT, Geometry, Header
-from tests.model.monitor import Seen, Violation
+from common.layout import FINISHED, MAGIC, OPEN, PAGE, SEMAPHORES, SLOT, VERSION, Geometry, Header
+from tests.model.monitor import NOBODY, Debts, Seen, Violation
 
 MOST_SLOTS = 2
 FRAGMENT = 4  # bytes in a slot
-HEADER = 344  # bytes of the header's page that mean something
+HEADER = 368  # bytes of the header's page that mean something
 
 MOST_TOKENS = 4  # our SEMVMX, beyond which sysv.release_semaphore() adds nothing; each torn end may leave one more
 
-NOBODY = NOWHERE = -1
+NOWHERE = -1
 _ALL = (1 << len(SEMAPHORES)) - 1
 _BIT = {name: 1 << index for index, name in enumerate(SEMAPHORES)}
 
@@ -48,6 +48,7 @@ class Segment(NamedTuple):
     writers: int  # a bit for each process that entered
     semaphores: int  # a bit for each that exists
     marked: bool  # for removal
+    debts: Debts  # what an observer knows of its writers, for as long as anybody has it attached
 
 
 class Kernel(NamedTuple):
@@ -77,7 +78,7 @@ def new_memory(slots: int) -> bytearray:
     geometry = Geometry(slots, PAGE)
     memory = bytearray(geometry.segment_size)
     header = Header(memoryview(memory))
-    header.magic, header.version, header.state = b"SHMPAIR1", 1, OPEN
+    header.magic, header.version, header.state = MAGIC, VERSION, OPEN
     header.slot_count, header.slot_size = geometry
     header.segment_size = geometry.segment_size
     header.release()
@@ -89,10 +90,19 @@ def _new_segment(slots: int) -> Segment:
     memory = new_memory(slots)
     payloads = bytes(MOST_SLOTS * FRAGMENT)
     parts = memory[:HEADER], memory[PAGE : PAGE + MOST_SLOTS * SLOT.size], payloads
-    return Segment(b"".join(parts), 0, slots, NOBODY, NOBODY, 0, _ALL, False)
+    return Segment(b"".join(parts), 0, slots, NOBODY, NOBODY, 0, _ALL, False, Debts())
 
 
 STATE = Header.__dict__["state"].offset
+
+# What is needed to store a field of the header. Whoever has it reads what nobody else can change.
+_DOORWAY = ("state", "writers_joined", "writers_left", *(name for name in vars(Header) if name.startswith("input_")))
+_GUARDS = {
+    **dict.fromkeys((name for name in _DOORWAY if name != "input_note"), "doorway"),
+    **dict.fromkeys(("head", "writer_pid"), "writer_turn"),
+    **dict.fromkeys(("tail", "reader_pid", "records_torn"), "reader_turn"),
+}
+_GUARD_AT = {Header.__dict__[name].offset: guard for name, guard in _GUARDS.items()}
 
 
 def boot(processes: int, seen: Seen) -> Kernel:
@@ -122,6 +132,7 @@ def kill(kernel: Kernel, process: int) -> Kernel:
         writer_turn=NOBODY if segment.writer_turn == process else segment.writer_turn,
         reader_turn=NOBODY if segment.reader_turn == process else segment.reader_turn,
         writers=segment.writers & ~(1 << process),
+        debts=segment.debts.died(process),
     )
     return _detach(_with(kernel, process, segment), process)[1]
 
@@ -167,6 +178,20 @@ def _put(kernel: Kernel, index: int, segment: Segment | None) -> Kernel:
     return Kernel(kernel.doorway, kernel.current, segments, kernel.attached, kernel.seen)
 
 
+def _has(kernel: Kernel, process: int, guard: str) -> bool:
+    held = kernel.doorway if guard == "doorway" else getattr(_segment(kernel, process), guard)
+    return bool(held == process)
+
+
+def is_quiet(kernel: Kernel, process: int, operation: Operation) -> bool:
+    """Whether the operation looks at nothing that anybody else can change now: then its order makes no difference."""
+    if operation[0] == "removed":  # the mark is set in the doorway, too
+        return kernel.doorway == process
+    if operation[0] == "load" and operation[1] in _GUARD_AT:
+        return _has(kernel, process, _GUARD_AT[operation[1]])
+    return False
+
+
 def _load(kernel: Kernel, process: int, at: int, size: int) -> Outcome:
     return _segment(kernel, process).memory[at : at + size], kernel
 
@@ -175,10 +200,14 @@ def _store(kernel: Kernel, process: int, at: int, data: bytes, event: tuple[Any,
     segment = _segment(kernel, process)
     memory = segment.memory
     changed = memory[:at] + data + memory[at + len(data) :]
-    kernel = _with(kernel, process, segment._replace(memory=changed))
-    if event and changed != memory:
-        kernel = kernel._replace(seen=kernel.seen.noted(process, *event))
-    return None, kernel
+    if at in _GUARD_AT and not _has(kernel, process, _GUARD_AT[at]):
+        raise Violation("one at a time", f"process {process} stores at {at} without the {_GUARD_AT[at]}")
+    segment = segment._replace(memory=changed)
+    if not event or changed == memory:
+        return None, _with(kernel, process, segment)
+    seen = kernel.seen.noted(process, *event)
+    debts = segment.debts.noted(event[0], by_writer=process < len(seen.sent))
+    return None, _with(kernel, process, segment._replace(debts=debts))._replace(seen=seen)
 
 
 def _take(kernel: Kernel, process: int, name: str) -> Outcome | None:
@@ -233,7 +262,8 @@ def _enter(kernel: Kernel, process: int, inside: bool) -> Outcome:
         return GONE, kernel
     bit = 1 << process
     writers = segment.writers | bit if inside else segment.writers & ~bit
-    return None, _with(kernel, process, segment._replace(writers=writers))
+    debts = segment.debts.entered(process) if inside else segment.debts
+    return None, _with(kernel, process, segment._replace(writers=writers, debts=debts))
 
 
 def _present(kernel: Kernel, process: int) -> Outcome:
@@ -247,11 +277,20 @@ def _go_in(kernel: Kernel, process: int) -> Outcome | None:
 
 def _go_out(kernel: Kernel, process: int) -> Outcome:
     assert kernel.doorway == process, "a process leaves a doorway that it is not in"
+    if kernel.attached[process] != NOWHERE:
+        segment = _segment(kernel, process)
+        kernel = _with(kernel, process, segment._replace(debts=segment.debts.joined(process)))
     return None, kernel._replace(doorway=NOBODY)
 
 
 def _wait_for_channel(kernel: Kernel, process: int) -> Outcome | None:
     return (None, kernel) if kernel.current != NOWHERE else None
+
+
+def _look(kernel: Kernel, process: int) -> Outcome:
+    """Whether anything was sent in the channel that the key leads to."""
+    segment = kernel.segments[kernel.current] if kernel.current != NOWHERE else None
+    return segment is not None and segment.memory[STATE] == OPEN and segment.debts.spoken, kernel
 
 
 def _open(kernel: Kernel, process: int, slots: int, create: bool) -> Outcome:
@@ -276,7 +315,8 @@ def _attach(kernel: Kernel, process: int, index: int) -> Kernel:
 
 def _detach(kernel: Kernel, process: int) -> Outcome:
     index = kernel.attached[process]
-    kernel = _attach(kernel, process, NOWHERE)
+    segment = _segment(kernel, process)
+    kernel = _attach(_with(kernel, process, segment._replace(debts=segment.debts.left(process))), process, NOWHERE)
     segment = kernel.segments[index]
     if segment and segment.marked and index not in kernel.attached:
         kernel = _put(kernel, index, None)
@@ -293,6 +333,11 @@ def _removed(kernel: Kernel, process: int) -> Outcome:
     return _segment(kernel, process).marked, kernel
 
 
+def _missing(kernel: Kernel, process: int) -> Outcome:
+    there = _segment(kernel, process).semaphores
+    return next((name for name in SEMAPHORES if not there & _BIT[name]), None), kernel
+
+
 def _alone(kernel: Kernel, process: int) -> Outcome:
     return kernel.attached.count(kernel.attached[process]) == 1, kernel
 
@@ -303,6 +348,8 @@ def _remove_semaphore(kernel: Kernel, process: int, name: str) -> Outcome:
 
 
 def _remove_segment(kernel: Kernel, process: int) -> Outcome:
+    if kernel.doorway != process:
+        raise Violation("one at a time", f"process {process} removes the channel outside the doorway")
     return None, _mark(kernel, kernel.attached[process], _segment(kernel, process))
 
 
@@ -318,9 +365,15 @@ def _report_unfinished(kernel: Kernel, process: int) -> Outcome:
     return None, kernel._replace(seen=kernel.seen.unfinished())
 
 
-def _report_end(kernel: Kernel, process: int) -> Outcome:
-    finished = _segment(kernel, process).memory[STATE] == FINISHED
-    return None, kernel._replace(seen=kernel.seen.ended(process, finished))
+def _report_end(kernel: Kernel, process: int, success: bool, over: bool, patient: bool) -> Outcome:
+    segment = _segment(kernel, process)
+    finished = segment.memory[STATE] == FINISHED
+    return None, kernel._replace(seen=kernel.seen.ended(process, success, over, finished, patient, segment.debts))
+
+
+def _report_all_said(kernel: Kernel, process: int, succeeds: bool) -> Outcome:
+    segment = _segment(kernel, process)
+    return None, _with(kernel, process, segment._replace(debts=segment.debts.said_all(process, succeeds)))
 
 
 _VERBS: dict[str, Callable[..., Outcome | None]] = {
@@ -338,9 +391,11 @@ _VERBS: dict[str, Callable[..., Outcome | None]] = {
     "go in": _go_in,
     "go out": _go_out,
     "wait for a channel": _wait_for_channel,
+    "look": _look,
     "open": _open,
     "detach": _detach,
     "removed": _removed,
+    "missing": _missing,
     "alone": _alone,
     "remove semaphore": _remove_semaphore,
     "remove segment": _remove_segment,
@@ -348,4 +403,5 @@ _VERBS: dict[str, Callable[..., Outcome | None]] = {
     "report torn": _report_torn,
     "report unfinished": _report_unfinished,
     "report end": _report_end,
+    "report all said": _report_all_said,
 }
