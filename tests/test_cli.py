@@ -243,7 +243,7 @@ def test_what_the_writers_options_ask_of_the_channel(monkeypatch: pytest.MonkeyP
         ),
         (
             IsADirectoryError(errno.EISDIR, "Is a directory", "d"),
-            "d: EISDIR (Is a directory): a directory is not a record; name a file",
+            "d: EISDIR (Is a directory): it is a directory; name a file",
         ),
         (OSError("without an errno"), "without an errno"),
         (

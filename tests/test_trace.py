@@ -123,7 +123,7 @@ def test_every_known_failure_says_what_it_means_in_one_line(name: str, number: i
 LAB = {
     "shmget": ["EINVAL", "EEXIST", "ENOENT", "EACCES", "ENOMEM", "ENOSPC", "EIDRM"],
     "shmat": ["EINVAL", "EACCES", "ENOMEM", "EIDRM"],
-    "shmctl": ["EACCES", "EPERM", "EINVAL", "EIDRM"],
+    "shmctl": ["EACCES", "EFAULT", "EPERM", "EINVAL", "EIDRM"],
     "shmdt": ["EINVAL"],
 }
 
@@ -149,6 +149,25 @@ def test_an_id_that_is_no_more_means_a_removed_channel(name: str, number: int) -
     assert "was removed by `--remove` or ipcrm" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("shmctl", (7, 1, ds())), ("semctl", (9, 0, "IPC_SET", sem_ds()))], ids=["shmctl", "semctl"]
+)
+def test_an_owner_that_the_user_namespace_does_not_map_is_no_removed_channel(
+    name: str, arguments: tuple[Any, ...]
+) -> None:
+    said = trace.format_failure(CallFailed(name, arguments, errno.EINVAL))
+    assert "no number in our user namespace" in said
+    assert "was removed by" not in said
+    assert "was removed by `--remove`" in trace.format_failure(CallFailed(name, arguments, errno.EIDRM))
+
+
+def test_a_lost_semaphore_never_makes_anybody_throw_records_away() -> None:
+    for number in (errno.ENOENT, errno.EIDRM):
+        said = trace.format_failure(CallFailed("semget", ARGUMENTS["semget"], number))
+        assert "start" in said and "no record is lost" in said
+        assert "`writer.py --remove`" not in said
+
+
 def test_an_unknown_failure_is_named_without_a_meaning() -> None:
     said = trace.format_failure(CallFailed("shmget", ARGUMENTS["shmget"], errno.ENFILE))
     assert said == "shmget(0x01020ab3, 4096, 0600): ENFILE (Too many open files in system)"
@@ -160,6 +179,15 @@ def test_an_unknown_failure_is_named_without_a_meaning() -> None:
         (
             FileNotFoundError(errno.ENOENT, "No such file or directory", "input"),
             "input: ENOENT (No such file or directory): there is no such file; check the path",
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "output"),
+            "output: EISDIR (Is a directory): it is a directory; name a file",
+        ),
+        (
+            OSError(errno.ELOOP, "Too many levels of symbolic links", "input"),
+            "input: ELOOP (Too many levels of symbolic links): its symbolic links lead round in a circle; name the"
+            " file itself",
         ),
         (OSError(errno.ESPIPE, "Illegal seek", "standard input"), "standard input: ESPIPE (Illegal seek)"),
         (OSError(errno.EMFILE, "Too many open files"), "EMFILE (Too many open files)"),

@@ -45,7 +45,7 @@ _WRONG_SIZE = "no segment can have this size"
 _KEPT_OUT = "the segment with this key belongs to someone else and its mode keeps us out"
 _NO_SEGMENT_LEFT = "the system has no segment left to give"
 _NOT_HERE = "nothing can be attached at this address"
-_ONLY_OWNER = "only the owner, the creator or root may change or remove it"
+_ONLY_OWNER = "only its owner, its creator or root may change or remove it"
 _UNREADABLE = "the segment's mode does not let us read its state"
 _WAS_REMOVED = "was removed by `--remove` or ipcrm"
 
@@ -58,7 +58,7 @@ CASES = (
         "shmget",
         "EEXIST",
         "python writer.py --quiet hello && python writer.py --exclusive hello",
-        "--exclusive, and the channel exists",
+        "leave --exclusive out to join it",
         "",
         1,
     ),
