@@ -1,4 +1,4 @@
-"""README.md tells the truth: its picture, its C structs, its options, its commands and its sessions are checked."""
+"""The READMEs tell the truth: pictures, C structs, options, links and tables are checked, every block is run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,27 @@ import sysv_ipc
 
 from common import cli, sysv
 from tests.docs.draw_segment import PICTURE, draw
-from tests.docs.transcripts import README, Session, Stage, agree, normalise, read_blocks, read_sessions
+from tests.docs.transcripts import READMES, Stage, agree, normalise, read_blocks, read_steps
 from tests.helpers import ROOT, keys_of, left_behind
+from tests.lab.cases import LAB_README, rows_under
 
-TEXT = README.read_text()
-SESSIONS = read_sessions(TEXT)
+README, COMMON = READMES[:2]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in READMES}
+TEXT = TEXTS["README.md"]
+
+every_readme = pytest.mark.parametrize("name", TEXTS)
 
 
 def section(title: str) -> str:
-    """What stands under a heading, up to the next one of any level."""
+    """What stands under a heading of the README, up to the next one of any level."""
     found = re.search(rf"^#+ {re.escape(title)}$(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert found, title
     return found[1]
+
+
+def test_there_is_no_other_readme() -> None:
+    found = {path for path in ROOT.rglob("*.md") if not re.search(r"/\.\w", str(path.relative_to(ROOT.parent)))}
+    assert found == set(READMES)
 
 
 def test_the_picture_is_drawn_from_the_layout() -> None:
@@ -37,27 +46,54 @@ def test_the_picture_is_drawn_from_the_layout() -> None:
 
 def test_the_c_structs_are_those_of_the_header_file() -> None:
     header = (ROOT / "tests/interop/shmpair.h").read_text()
-    blocks = ["\n".join(block.lines) for block in read_blocks(TEXT) if block.info == "c"]
+    blocks = ["\n".join(block.lines) for text in TEXTS.values() for block in read_blocks(text) if block.info == "c"]
     assert blocks
     for block in blocks:
         assert "struct shmpair_header {" in block
         assert block in header
 
 
-def test_the_sections_stand_in_order() -> None:
-    assert re.findall(r"^## (.*)", TEXT, re.MULTILINE) == [
-        "Quick start",
-        "Two terminals",
-        "Every option",
-        "The lab's calls",
-        "The header as a C struct",
-        "How it works",
-        "Limits and portability",
-        "Reliability",
-        "Speed",
-        "For the oral exam",
-        "Tests",
-    ]
+def test_the_readme_fits_its_three_hundred_lines() -> None:
+    assert TEXT.count("\n") <= 300
+
+
+def anchor(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@every_readme
+def test_the_table_of_contents_is_complete_and_in_order(name: str) -> None:
+    headings = re.findall(r"^## (.*)", TEXTS[name], re.MULTILINE)
+    contents = re.findall(r"^- \[(.*)\]\(#(.*)\)$", TEXTS[name], re.MULTILINE)
+    assert contents == [(heading, anchor(heading)) for heading in headings]
+
+
+@every_readme
+def test_every_link_leads_somewhere(name: str) -> None:
+    here = (ROOT / name).parent
+    for path, _, heading in (link.partition("#") for link in re.findall(r"\]\(([^):]+)\)", TEXTS[name])):
+        target = here / path if path else ROOT / name
+        assert target.exists(), path
+        if heading:
+            assert heading in [anchor(found) for found in re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE)]
+
+
+@every_readme
+def test_every_file_that_is_named_exists(name: str) -> None:
+    """As `tests/lab/cases.py` or `common/`, or as a file beside the README."""
+    named = re.findall(r"`((?:tests|common)/[\w/.]*|\w[\w/]*\.(?:py|h|c|sh))`", TEXTS[name])
+    missing = [path for path in named if not (ROOT / path).exists() and not (ROOT / name).with_name(path).exists()]
+    assert not missing
+
+
+@every_readme
+def test_every_module_that_is_to_be_run_exists_and_has_the_options(name: str) -> None:
+    """What takes too long for the tests, such as `python -m tests.bench.soak --minutes 20`, is at least accepted."""
+    for module, rest in re.findall(r"python -m (tests[\w.]*)([^`\n]*)", TEXTS[name]):
+        path = ROOT / module.replace(".", "/")
+        source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+        assert [option for option in re.findall(r"--[\w-]+", rest) if f'"{option}"' not in source] == []
 
 
 def documented_options(*titles: str) -> set[str]:
@@ -87,41 +123,39 @@ def test_every_option_is_documented_and_none_is_invented(program: str) -> None:
     assert {option.replace("MESSAGE ...", "MESSAGE") for option in documented} == helped_options(program)
 
 
-def command_lines() -> Iterator[tuple[str, list[str]]]:
-    """Every call of a program in the README: in tables, in sentences, in sessions; its name and its arguments."""
-    text = TEXT.replace("\\|", "|").replace(" 2>&1", "")
-    for program, rest in re.findall(r"python (writer|reader)\.py([^|&;<>`\n)]*)", text):
-        yield program, shlex.split(rest.rstrip("'") if rest.count("'") % 2 else rest)
+def command_lines() -> set[tuple[str, tuple[str, ...]]]:
+    """Every call of a program in the READMEs: in tables, in sentences, in sessions; its name and its arguments."""
+    text = "\n".join(TEXTS.values()).replace("\\|", "|").replace(" 2>&1", "").replace(" 2> /dev/null", "")
+    return {
+        (program, tuple(shlex.split(rest.rstrip("'") if rest.count("'") % 2 else rest)))
+        for program, rest in re.findall(r"python (writer|reader)\.py([^|&;<>`\n)]*)", text)
+    }
 
 
-@pytest.mark.parametrize(("program", "arguments"), list(command_lines()), ids=str)
+@pytest.mark.parametrize(("program", "arguments"), sorted(command_lines()), ids=str)
 def test_every_command_line_is_one_that_we_accept(
-    program: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+    program: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [f"{program}.py", *arguments])
     getattr(cli, f"{program}_options")()
 
 
 def test_every_call_of_ours_is_in_the_table() -> None:
-    table = section("The lab's calls")
-    named = set(re.findall(r"\| `(\w+)` \|", table))
+    named = [function.strip("`") for _, function, _ in rows_under(LAB_README, "The calls")]
     with_prototype = {
         name for name, value in vars(sysv).items() if callable(value) and re.search(r"\bC: ", value.__doc__ or "")
     }
-    assert named == with_prototype
-
-
-def test_every_file_that_is_named_exists() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", TEXT)
-    names = re.findall(r"`((?:tests|common)/[\w/.]+)", TEXT)
-    missing = [name for name in {*links, *names} if not (ROOT / name).exists()]
-    assert not missing
+    assert len(named) == len(set(named))
+    assert set(named) == with_prototype
 
 
 def test_there_are_twenty_questions_each_with_its_proof() -> None:
-    questions = re.findall(r"^\*\*(\d+)\. .*\?\*\*", section("For the oral exam"), re.MULTILINE)
-    assert questions == [str(number) for number in range(1, 21)]
-    assert len([session for session in SESSIONS if session.title[0].isdigit()]) == 20
+    exam = LAB_README.read_text().partition("## For the oral exam\n")[2]
+    questions = re.split(r"^(?=\*\*\d)", exam, flags=re.MULTILINE)[1:]
+    assert [re.match(r"\*\*(\d+)\. .*\?\*\*", question)[1] for question in questions] == [  # type: ignore[index]
+        str(number) for number in range(1, 21)
+    ]
+    assert all(question.count("```console\n") == 1 for question in questions)
 
 
 @pytest.fixture
@@ -140,11 +174,73 @@ def stage(tmp_path_factory: pytest.TempPathFactory, key_path: Path) -> Iterator[
     assert not left, left
 
 
-@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: re.sub(r"\W+", "-", session.title))
-def test_the_sessions_come_out_as_shown(session: Session, stage: Stage) -> None:
-    for tool in ("strace", "ipcs", "ipcrm"):
-        if any(tool in command for block in session.blocks for command in block.commands) and not shutil.which(tool):
-            pytest.skip(f"needs {tool}: install the package {'strace' if tool == 'strace' else 'util-linux'}")
-    for block, real in zip(session.blocks, stage.play(session), strict=True):
-        if not agree(block, real):
-            assert normalise(real) == normalise(block.lines), f"README.md, line {block.start + 1}"
+def require_tools(commands: str) -> None:
+    for tool, package in {"strace": "strace", **dict.fromkeys(("ipcs", "ipcrm", "ipcmk"), "util-linux")}.items():
+        if re.search(rf"\b{tool}\b", commands) and not shutil.which(tool):
+            pytest.skip(f"needs {tool}: install the package {package}")
+
+
+@pytest.mark.timeout(600)
+@every_readme
+def test_from_top_to_bottom_everything_comes_out_as_shown(name: str, stage: Stage) -> None:
+    """In one directory, in the order in which it stands: what one block leaves is there for the next one."""
+    steps = read_steps(TEXTS[name])
+    require_tools("\n".join(command for step in steps for block in step.typed for command in block.commands))
+    wrong: list[tuple[str, list[str], list[str]]] = []
+    for step in steps:
+        commands = [command for block in step.typed for command in block.commands]
+        where = f"{name}, line {step.typed[0].start + 1}"
+        try:
+            played = stage.play(step)
+        except AssertionError as error:
+            raise AssertionError(f"{where}: {error}\nbefore that: {wrong}") from error
+        for shown, real in zip(step.shown, played, strict=True):
+            if shown and not agree(commands, shown.lines, real):
+                wrong.append((where, normalise(real), normalise(shown.lines)))
+    for where, real_lines, shown_lines in wrong:
+        assert real_lines == shown_lines, f"{where}; these as well: {[place for place, *_ in wrong]}"
+    assert stage.litter() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "command"), [(row[0], row[2].strip("`")) for row in rows_under(LAB_README, "The calls")]
+)
+def test_a_call_is_shown_by_its_command(what: str, command: str, stage: Stage) -> None:
+    require_tools(command)
+    if not command.endswith(" hello"):
+        stage.run(["python writer.py --quiet hello"])
+    call, _, argument = what.partition(",")[0].partition(" ")
+    _, (said,) = stage.run([command])
+    assert re.search(rf"^{call}\(.*{argument}.* = ", said, re.MULTILINE), said
+    stage.run(["python writer.py --quiet --remove"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```text\nnobody shows this\n```\n",
+        "```sh\ntrue\n```\n```c\n```\n```text\nnor this\n```\n",
+        "```python\nprint()\n```\n",
+        "```\nwhat is it?\n```\n",
+        "```sh terminal 1\ntrue\n```\n```text\nalone\n```\n",
+        "```sh terminal 1\ntrue\n```\n```sh terminal 2\ntrue\n```\n",
+    ],
+)
+def test_a_block_that_nothing_would_run_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="line"):
+        read_steps(text)
+
+
+def test_a_block_that_fails_or_says_something_else_is_found(stage: Stage) -> None:
+    (fails,) = read_steps("```sh\nfalse\n```\n")
+    with pytest.raises(AssertionError, match="exit code 1"):
+        stage.play(fails)
+    (lies,) = read_steps("```sh\necho yes\n```\n\n```text\nno\n```\n")
+    assert lies.shown[0] and not agree(lies.typed[0].commands, lies.shown[0].lines, stage.play(lies)[0])
+
+
+def test_what_a_block_leaves_is_there_for_the_next_one(stage: Stage) -> None:
+    for step in read_steps("```sh\necho left > file\n```\n\n```console\n$ cat file\nleft\n```\n"):
+        assert step.shown[0] is None or stage.play(step) == [step.shown[0].lines]
+        stage.play(step)
+    assert stage.litter() == ["file"]

@@ -53,7 +53,7 @@ struct shmpair_header {
     uint32_t padding;
     uint64_t writers_left;
     uint64_t records_torn;
-    _Alignas(64) uint64_t head;
+    _Alignas(64) uint64_t head; /* in a loop: __atomic_load_n(&h->head, __ATOMIC_ACQUIRE) */
     _Alignas(64) uint64_t tail;
     _Alignas(64) struct shmpair_output_note output_notes[2];
     uint64_t input_record;

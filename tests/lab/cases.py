@@ -1,111 +1,65 @@
-"""Every call and errno of the lab as data: the one command that provokes it and what our program then says.
+"""The lab's commands as data: each row of "Your lab sheet" (README.md) and of "More errnos" (tests/lab/README.md).
 
-The README's table shows these rows word for word (test_errnos.py checks that), and test_errnos.py runs each of them.
-A kernel that behaves never refuses shmdt or loses a segment between two of our calls: there strace's fault
-injection lets it fail under our real program.
+What a reader types is what the tests run: there is no second copy of it. test_errnos.py runs each row.
 """
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import NamedTuple
+
+from tests.helpers import ROOT
+
+LAB_README = ROOT / "tests/lab/README.md"
 
 
 class Case(NamedTuple):
-    """One errno of one call.
+    """One row: a call with its flag or errno, the command that shows it, and a part of a line that it then says.
 
     `needs` is what the command cannot do without: "root" (a second user, a private IPC namespace), "strace", or
     "overcommit" (a kernel that counts memory, vm.overcommit_memory other than 1).
-    `leaves` is how many records wait in the channel afterwards; None: there must be no channel.
     """
 
-    call: str
-    errno: str
+    what: str
     command: str
-    meaning: str
-    needs: str = ""
-    leaves: int | None = None
+    line: str
+    needs: str
+
+    @property
+    def name(self) -> str:
+        return re.sub(r"\W+", "-", self.what.partition(":")[0])
 
 
-_STRANGER = "setpriv --reuid 65534 --regid 65534 --clear-groups"
+def rows_under(readme: Path, title: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its head."""
+    text = readme.read_text()
+    found = re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"{readme} has no heading {title}"
+    lines = [line.strip("|") for line in found[1].splitlines() if line.startswith("|")][2:]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
 
 
-def _as_stranger(mode: str, command: str) -> str:
-    return f"python writer.py --quiet --mode {mode} hello && {_STRANGER} python {command}"
+def _read_cases(readme: Path, title: str) -> list[Case]:
+    return [
+        Case(what, command.strip("`"), line.strip("`"), needs)
+        for what, command, line, needs in rows_under(readme, title)
+    ]
 
 
-def _in_namespace(limit: str, value: str) -> str:
-    return f"unshare --ipc sh -c 'echo {value} > /proc/sys/kernel/{limit}; python writer.py hello'"
+SHEET = _read_cases(ROOT / "README.md", "Your lab sheet")
+MORE = _read_cases(LAB_README, "More errnos")
+CASES = SHEET + MORE
 
-
-def _inject(call: str, errno: str, command: str) -> str:
-    return f"strace -qq -o /dev/null -e trace={call} -e inject={call}:error={errno} python {command}"
-
-
-_WRONG_SIZE = "no segment can have this size"
-_KEPT_OUT = "the segment with this key belongs to someone else and its mode keeps us out"
-_NO_SEGMENT_LEFT = "the system has no segment left to give"
-_NOT_HERE = "nothing can be attached at this address"
-_ONLY_OWNER = "only its owner, its creator or root may change or remove it"
-_UNREADABLE = "the segment's mode does not let us read its state"
-_WAS_REMOVED = "was removed by `--remove` or ipcrm"
-
-CASES = (
-    Case("shmget", "EINVAL", "python writer.py --slots 0 hello", _WRONG_SIZE),
-    Case("shmget", "EINVAL", "python writer.py --quiet hello && python writer.py --slots 64 hello", _WRONG_SIZE, "", 1),
-    Case("shmget", "EINVAL", "python writer.py --slots 1 --slot-size 16777215T hello", _WRONG_SIZE),
-    Case("shmget", "EINVAL", _in_namespace("shmmax", "1000000"), _WRONG_SIZE, "root"),
-    Case(
-        "shmget",
-        "EEXIST",
-        "python writer.py --quiet hello && python writer.py --exclusive hello",
-        "leave --exclusive out to join it",
-        "",
-        1,
-    ),
-    Case("shmget", "ENOENT", "python reader.py --status", "no channel has this key"),
-    Case("shmget", "EACCES", _as_stranger("0600", "reader.py"), _KEPT_OUT, "root", 1),
-    Case("shmget", "ENOMEM", "python writer.py --slot-size 1T hello", "there is no memory", "overcommit"),
-    Case("shmget", "ENOSPC", _in_namespace("shmmni", "0"), _NO_SEGMENT_LEFT, "root"),
-    Case("shmget", "ENOSPC", _in_namespace("shmall", "100"), _NO_SEGMENT_LEFT, "root"),
-    Case("shmat", "EINVAL", "python writer.py --attach-at 0xfffffffffffff000 hello", _NOT_HERE),
-    Case(
-        "shmat", "EACCES", _as_stranger("0644", "writer.py --remove"), "the segment's mode does not let us", "root", 1
-    ),
-    Case("shmat", "ENOMEM", "ulimit -v 400000; python writer.py --slot-size 64M hello", "address space"),
-    Case("shmat", "ENOMEM", "python writer.py --attach-at 0x8000000000000000 hello", "address space"),
-    Case("shmctl", "EACCES", _as_stranger("0600", "reader.py --status"), _UNREADABLE, "root", 1),
-    Case("shmctl", "EPERM", _as_stranger("0666", "writer.py --chmod 0600"), _ONLY_OWNER, "root", 1),
-    Case("shmctl", "EPERM", _as_stranger("0666", "writer.py --remove"), _ONLY_OWNER, "root", 1),
-    Case(
-        "shmctl",
-        "EINVAL",
-        f"python writer.py --quiet hello && {_inject('shmctl', 'EINVAL', 'reader.py --status')}",
-        _WAS_REMOVED,
-        "strace",
-        1,
-    ),
-    Case(
-        "shmctl",
-        "EIDRM",
-        f"python writer.py --quiet hello && {_inject('shmctl', 'EIDRM', 'reader.py --status')}",
-        _WAS_REMOVED,
-        "strace",
-        1,
-    ),
-    Case("shmdt", "EINVAL", _inject("shmdt", "EINVAL", "writer.py hello"), "no segment is attached", "strace", 1),
-    Case(
-        "semget",
-        "EACCES",
-        f"python writer.py --quiet hello && {_inject('semget', 'EACCES', 'reader.py')}",
-        "the semaphore's mode does not let us use it",
-        "strace",
-        1,
-    ),
-    Case("semget", "ENOSPC", _in_namespace("sem", "32000 1024000000 500 3"), "no semaphore left", "root"),
-    Case(
-        "semtimedop",
-        "EIDRM",
-        "until sleep 1; python writer.py --quiet --remove; do :; done & yes | python writer.py",
-        "the channel was removed while we waited, by `--remove` or ipcrm",
-    ),
-)
+# Every call, flag and errno of the sheet, in its order; what is not on the sheet says so in its row.
+ON_THE_SHEET = [
+    "ftok",
+    *("shmget IPC_CREAT, IPC_EXCL", "shmget mode 0660"),
+    *("shmget EINVAL", "shmget EEXIST", "shmget EIDRM", "shmget ENOENT", "shmget EACCES", "shmget ENOMEM"),
+    *("shmat address NULL", "shmat SHM_RND", "shmat SHM_RDONLY"),
+    *("shmat EINVAL", "shmat ENOMEM", "shmat EACCES"),
+    *("shmctl IPC_STAT", "shmctl IPC_SET", "shmctl IPC_RMID"),
+    *("shmctl EACCES", "shmctl EFAULT", "shmctl EIDRM", "shmctl EINVAL", "shmctl EPERM"),
+    *("shmdt", "shmdt EINVAL"),
+    *("shm_nattch", '"dest"'),
+]
