@@ -20,7 +20,7 @@ _SHMCTL_COMMANDS = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT"}
 
 _ONLY_OWNER = (
     "only its owner, its creator or root may change or remove it (root with CAP_SYS_ADMIN, which a container's root"
-    " lacks); ask them"
+    " usually lacks); ask them"
 )
 
 # What the errno means in this project and what to do about it; the man pages have the general wording.
@@ -70,9 +70,9 @@ MEANING = {
     ("ftok", errno.EACCES): "a directory above --key-path cannot be searched; choose another --key-path",
 }
 _WAS_REMOVED = (
-    "the channel, or this part of it, was removed by `--remove` or ipcrm; start writer.py and reader.py"
-    " again: if a semaphore was removed, it is made anew and no record is lost; if the segment was removed, a new"
-    " channel is made, and what nobody had read has to be sent again"
+    "the channel, or this part of it, was removed by `--remove` or ipcrm; end what still runs on it and"
+    " start writer.py and reader.py again: if a semaphore was removed, it is made anew and no record is lost; if the"
+    " segment was removed, a new channel is made, and what nobody had read has to be sent again"
 )
 _NO_SUCH_OWNER = (
     "this user or group has no number in our user namespace (see /proc/self/uid_map), or what we change was removed"
