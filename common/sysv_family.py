@@ -164,6 +164,7 @@ class SysvFamily:
         self.address: int = self._segment.address
         self.created = False
         self.removal = Removal()  # what remove() has done
+        self.before: sysv.SegmentStat | None = None  # of one that find_channel found: IPC_STAT before we attached
 
     def __str__(self) -> str:
         return f"segment {self.shmid}"
@@ -510,8 +511,10 @@ def find_channel(place: Place, *, observe: bool) -> SysvFamily:
     Raises CallFailed (ENOENT: no channel; EACCES), NotOurs, ChannelError when the key belongs to another path.
     """
     shmid = sysv.open_segment(place.segment_key)
-    sysv.stat_segment(shmid)  # IPC_STAT says EACCES before shmat does
+    # Before shmat, which an onlooker must not see in it; and IPC_STAT says EACCES before shmat does.
+    before = sysv.stat_segment(shmid)
     family = SysvFamily(place, shmid, observe=observe)
+    family.before = before
     try:
         prove_ours(family)
     except BaseException:

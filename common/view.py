@@ -1,7 +1,8 @@
 """What there is, for a person or a program: reader.py --status.
 
 A view renders one snapshot and never touches the ring. It takes no turn, so the snapshot is not atomic: head, tail
-and the semaphores may have moved between one look and the next.
+and the semaphores may have moved between one look and the next. An onlooker does not see itself: what IPC_STAT says is
+from before it attached.
 """
 
 from __future__ import annotations
@@ -40,8 +41,12 @@ def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
 
 
 def read_status(family: SysvFamily) -> dict[str, Any]:
-    """The snapshot: plain values only. `damage` is what is wrong with the header, None if nothing is."""
-    place, stat = family.place, family.stat()
+    """The snapshot, of what find_channel found: plain values only.
+
+    `damage` is what is wrong with the header, None if nothing is.
+    """
+    place, stat = family.place, family.before
+    assert stat, "find_channel sets it"
     damage = None
     try:
         read_geometry(family.memory)
@@ -61,7 +66,7 @@ def read_status(family: SysvFamily) -> dict[str, Any]:
             "creator_gid": stat.cgid,
             "creator_pid": stat.creator_pid,
             "last_pid": stat.last_pid,
-            "attached": stat.attached - 1,  # without ourselves
+            "attached": stat.attached,
             "attach_time": stat.attach_time,
             "detach_time": stat.detach_time,
             "change_time": stat.change_time,

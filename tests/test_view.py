@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from common.layout import FINISHED, PAGE, REMOVED, SEMAPHORES
 from common.streams import MessageSource
 from common.sysv_family import SysvFamily, find_channel
 from common.view import read_status, show_status
-from tests.in_process import MODE, SMALL, Collector, Local
+from tests.helpers import Pair, finish, wait_until
+from tests.in_process import MODE, SMALL, Collector, Local, place_of
 
 
 @pytest.fixture
@@ -104,6 +106,21 @@ def test_looking_changes_nothing(local: Local) -> None:
     assert bytes(writer.family.memory) == before
     assert {**first, "segment": None} == {**second, "segment": None}
     assert writer.family.alone()
+
+
+def test_the_onlooker_is_not_in_what_it_shows(pair: Pair) -> None:
+    """Not its attach, its pid or its time; what earlier ones left in the segment is there."""
+    pair.write("hello")
+    shmid = sysv.open_segment(place_of(pair.key_path).segment_key)
+    before = sysv.stat_segment(shmid)
+    wait_until(lambda: time.time() > before.attach_time + 1, "another second")
+    child = pair.start("reader", "--status", "--json")
+    shown = json.loads(finish(child).out)["segment"]
+    after = sysv.stat_segment(shmid)
+    assert (after.last_pid, after.attach_time > before.attach_time) == (child.pid, True), "it did attach"
+    kernels = [shown[name] for name in ("last_pid", "attached", "attach_time", "detach_time", "change_time")]
+    assert kernels == [before.last_pid, 0, before.attach_time, before.detach_time, before.change_time]
+    assert pair.read().out == b"hello\n"
 
 
 @pytest.mark.parametrize(
