@@ -153,10 +153,10 @@ class Talk:
 def _with_state(reason: Reason) -> str:
     """Its text, with what has become of the process that it names."""
     named = f"pid {reason.pid}"
-    return reason.text.replace(named, named + _state_of(reason.pid)) if reason.pid else reason.text
+    return reason.text.replace(named, named + state_of(reason.pid)) if reason.pid else reason.text
 
 
-def _state_of(pid: int) -> str:
+def state_of(pid: int) -> str:
     """What a person should know of a process, as far as /proc tells."""
     try:
         os.kill(pid, 0)  # where /proc hides the processes of others, ENOENT would not say so much

@@ -15,14 +15,14 @@ from common.layout import FINISHED, OPEN, REMOVED, BadSegment
 class Ending(Enum):
     """How a channel stands; the value says it to a person."""
 
-    NOT_BEGUN = "no writer has joined yet"
-    GOING_ON = "it goes on"
-    TORN = "its last record is unfinished"
+    NOT_BEGUN = "not begun: no writer has joined yet"
+    GOING_ON = "going on"
+    TORN = "torn: its last record is unfinished"
     OVER = "over: every writer has left and all is read"
     BROKEN_OFF = "broken off: a writer stopped before its end"
     REMOVED = "removed by `writer.py --remove`"
     TAKEN_AWAY = "removed by ipcrm"
-    DAMAGED = "marked as finished with fragments unread"
+    DAMAGED = "damaged: marked as finished, with fragments unread"
 
 
 class Facts(NamedTuple):

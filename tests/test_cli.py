@@ -363,7 +363,7 @@ def test_what_became_of_a_process(capfd: pytest.CaptureFixture[str], code: str, 
         assert child.stdout
         child.stdout.readline()
         try:
-            wait_until(lambda: cli._state_of(child.pid) == said)
+            wait_until(lambda: cli.state_of(child.pid) == said)
             cli.Talk("reader").wait(Reason(f"pid {child.pid} has it", pid=child.pid), 3)
         finally:
             child.kill()
@@ -372,7 +372,7 @@ def test_what_became_of_a_process(capfd: pytest.CaptureFixture[str], code: str, 
 
 @pytest.mark.parametrize("pid", [2**22 + 1, 2**31, 2**32 - 1])
 def test_a_number_that_can_be_no_process(pid: int) -> None:
-    assert cli._state_of(pid) == " (which is no more)"
+    assert cli.state_of(pid) == " (which is no more)"
 
 
 def test_a_process_of_which_proc_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +382,7 @@ def test_a_process_of_which_proc_says_nothing(monkeypatch: pytest.MonkeyPatch) -
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     monkeypatch.setattr("builtins.open", refuse)
-    assert cli._state_of(os.getpid()) == ""
+    assert cli.state_of(os.getpid()) == ""
 
 
 def test_what_is_said_inside_the_doorway_is_written_outside(
