@@ -1,29 +1,36 @@
-"""What there is, for a person or a program: reader.py --status.
+"""What there is, for a person or a program: reader.py --status. How it looks is screen.py's.
 
-A view renders one snapshot and never touches the ring. It takes no turn, so the snapshot is not atomic: head, tail
-and the semaphores may have moved between one look and the next. An onlooker does not see itself: what IPC_STAT says is
+A view shows one snapshot and never touches the ring. It takes no turn, so the snapshot is not atomic: head, tail and
+the semaphores may have moved between one look and the next. An onlooker does not see itself: what IPC_STAT says is
 from before it attached.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import errno
 import json
+import locale
 import os
+import sys
 import time
 from typing import Any
 
 from common import cli, sysv
-from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, BadSegment, Header, read_geometry
+from common.ending import Ending, Facts, judge
+from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, UNKNOWN, BadSegment, Header, Ring
 from common.streams import StreamSink
 from common.sysv_family import Place, SysvFamily, find_channel
 
 _STATES = {OPEN: "open", FINISHED: "finished", REMOVED: "removed"}
+_AS_THEY_ARE = (
+    *("slot_count", "slot_size", "created_ns", "creator_pid", "writers_joined", "writers_left", "records_torn"),
+    *("writer_pid", "reader_pid"),
+)
 
 
 def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
-    """Print IPC_STAT, the semaphores and the header. Raises CallFailed (ENOENT, EACCES), NotOurs."""
+    """Show the ring, IPC_STAT and the semaphores. Raises CallFailed (ENOENT, EACCES), NotOurs."""
     doorway = cli.find_doorway(options, talk)
     place = Place.of(options.key_path, options.channel, doorway.identity())
     with doorway:
@@ -32,72 +39,96 @@ def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
             status = read_status(family)
         finally:
             family.detach()  # in the doorway: an onlooker must not pass for somebody who stays
-    text = json.dumps(status, indent=2) + "\n" if options.json else _draw_tables(status)
+    if options.json:
+        text = json.dumps(status, indent=2) + "\n"
+    else:
+        from common.screen import draw
+
+        color = os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+        text = draw(status, now=time.time(), plain=_wants_ascii(), color=color)
     try:
-        StreamSink(1).write(memoryview(text.encode(errors="surrogateescape")))
+        StreamSink(1).write(memoryview(text.encode()))
     except BrokenPipeError:
         pass  # whoever was looking has seen enough
     return 0
 
 
+def _wants_ascii() -> bool:
+    """Whether the locale, or PYTHONIOENCODING, is another than UTF-8: it may lack what we draw with."""
+    # In the C locale Python itself writes UTF-8 (PEP 540): what it says is half of the answer.
+    asked = (locale.nl_langinfo(locale.CODESET), getattr(sys.stdout, "encoding", None) or "utf-8")
+    return any(encoding.lower().replace("-", "") != "utf8" for encoding in asked)
+
+
 def read_status(family: SysvFamily) -> dict[str, Any]:
     """The snapshot, of what find_channel found: plain values only.
 
-    `damage` is what is wrong with the header, None if nothing is.
+    `damage` is what is wrong with the header, None if nothing is; `ending` is the name of the verdict, None when
+    there is damage or when `writers` cannot be read.
     """
     place, stat = family.place, family.before
     assert stat, "find_channel sets it"
-    damage = None
+    semaphores = {name: _read_semaphore(family, index) for index, name in enumerate(SEMAPHORES)}
+    header = _read_header(family)
+    ending = damage = None
     try:
-        read_geometry(family.memory)
+        ending = _judge(family, header, marked=stat.marked, alive=semaphores["writers"]["value"])
     except BadSegment as error:
         damage = str(error)
     return {
         "key": sysv.key_text(place.segment_key),
         "key_path": os.path.abspath(place.path),
         "channel": place.channel,
-        "segment": {
-            "id": family.shmid,
-            "size": stat.size,
-            "mode": f"{stat.mode & 0o777:04o}",
-            "uid": stat.uid,
-            "gid": stat.gid,
-            "creator_uid": stat.cuid,
-            "creator_gid": stat.cgid,
-            "creator_pid": stat.creator_pid,
-            "last_pid": stat.last_pid,
-            "attached": stat.attached,
-            "attach_time": stat.attach_time,
-            "detach_time": stat.detach_time,
-            "change_time": stat.change_time,
-            "marked_for_removal": stat.marked,
-        },
-        "semaphores": {name: _read_semaphore(family, index) for index, name in enumerate(SEMAPHORES)},
-        "header": _read_header(family),
+        "segment": _describe(family.shmid, stat),
+        "semaphores": semaphores,
+        "header": header,
+        "turns": {f"{side}_turn": _holder(header[f"{side}_pid"]) for side in ("writer", "reader")},
+        "ending": ending.name.lower() if ending else None,
         "damage": damage,
+    }
+
+
+def _describe(shmid: int, stat: sysv.SegmentStat) -> dict[str, Any]:
+    return {
+        "id": shmid,
+        "size": stat.size,
+        "mode": f"{stat.mode & 0o777:04o}",
+        "uid": stat.uid,
+        "gid": stat.gid,
+        "creator_uid": stat.cuid,
+        "creator_gid": stat.cgid,
+        "creator_pid": stat.creator_pid,
+        "last_pid": stat.last_pid,
+        "attached": stat.attached,
+        "attach_time": stat.attach_time,
+        "detach_time": stat.detach_time,
+        "change_time": stat.change_time,
+        "marked_for_removal": stat.marked,
     }
 
 
 def _read_header(family: SysvFamily) -> dict[str, Any]:
     with Header(family.memory) as header:
-        tail, head = header.tail, header.head
+        tail, head = _read_counters(header)
         return {
             "magic": ascii(header.magic)[2:-1],
             "version": header.version,
             "state": _STATES.get(header.state, str(header.state)),
-            "slot_count": header.slot_count,
-            "slot_size": header.slot_size,
-            "created_ns": header.created_ns,
-            "creator_pid": header.creator_pid,
-            "writers_joined": header.writers_joined,
-            "writers_left": header.writers_left,
-            "records_torn": header.records_torn,
-            "writer_pid": header.writer_pid,
-            "reader_pid": header.reader_pid,
+            **{name: getattr(header, name) for name in _AS_THEY_ARE},
             "head": head,
             "tail": tail,
             "unread": head - tail,
         }
+
+
+def _read_counters(header: Header) -> tuple[int, int]:
+    """Tail and head that were true at the same time, if they can be had: a tail too old would look like damage."""
+    tail = header.tail
+    for _ in range(100):
+        before, head, tail = tail, header.head, header.tail
+        if tail == before:
+            break
+    return tail, head
 
 
 def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
@@ -107,35 +138,34 @@ def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
         semaphore = family.open_semaphore(index)
         value = sysv.semaphore_value(semaphore)
         last_pid = sysv.semaphore_last_pid(semaphore)
+        asleep = sysv.sleepers_for_tokens(semaphore)
     except OSError as error:
-        return {"id": noted, "value": None, "error": cli.describe(error)}
-    return {"id": noted, "value": value, "last_pid": last_pid}
+        name = errno.errorcode.get(error.errno or 0, "?")
+        return {"id": noted, "value": None, "asleep": None, "errno": name, "error": cli.describe(error)}
+    return {"id": noted, "value": value, "last_pid": last_pid, "asleep": asleep}
 
 
-def _draw_tables(status: dict[str, Any]) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _holder(pid: int) -> str:
+    """Who has a turn, by the pid that the header notes, and what has become of him as far as /proc tells."""
+    return f"pid {pid}{cli.state_of(pid)}" if pid else "nobody"
 
-    drawn = io.StringIO()
-    console = Console(file=drawn, highlight=False, width=100)
-    segment, header = status["segment"], status["header"]
 
-    def table(title: str, rows: dict[str, Any]) -> None:
-        shown = Table(title=Text(title), title_justify="left", show_header=False, min_width=min(len(title), 98))
-        for name, value in rows.items():
-            shown.add_row(name.replace("_", " "), str(value))
-        console.print(shown)
-
-    for name in ("attach_time", "detach_time", "change_time"):
-        segment[name] = time.strftime("%F %T", time.localtime(segment[name])) if segment[name] else "never"
-    header["created"] = time.strftime("%F %T", time.localtime(header.pop("created_ns") // 10**9))
-    table(
-        f"segment, by shmctl(IPC_STAT): key {status['key']}, {status['key_path']}, channel {status['channel']}", segment
-    )
-    semaphores = status["semaphores"].items()
-    table("semaphores, by semctl(GETVAL)", {name: f"{s['value']}  (id {s['id']})" for name, s in semaphores})
-    table("header, by a look at the segment (not atomic)", header)
-    if status["damage"]:
-        console.print(f"damaged: {status['damage']}", markup=False)
-    return drawn.getvalue()
+def _judge(family: SysvFamily, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:
+    """The verdict on these facts; None when it would rest on writers that cannot be counted. Raises BadSegment."""
+    ring = Ring(family.memory)
+    try:
+        head, tail, unread = header["head"], header["tail"], header["unread"]
+        if not 0 <= unread <= ring.slot_count or head == UNKNOWN:
+            raise BadSegment(f"head {head} and tail {tail} contradict each other ({ring.slot_count} slots)")
+        state = ring.header.state
+        left = max(header["writers_left"], ring.header.input_goodbye) + header["records_torn"]
+        # A live writer may be filling that slot anew; and only at the end does it matter how the last record stands.
+        at_the_end = state == OPEN and alive == 0 and unread == 0 and head > 0
+        unfinished = at_the_end and not ring.read_slot(head - 1).ends_record
+    finally:
+        ring.release()
+    possible = {
+        judge(Facts(state, marked, header["writers_joined"], left, live, unread, unfinished))
+        for live in ((True, False) if alive is None else (alive > 0,))
+    }
+    return possible.pop() if len(possible) == 1 else None

@@ -25,10 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": {"ipc", "sysv"},
     "cli": {"layout", "ipc", "doorway", "channel", "streams", "sysv", "sysv_family", "trace"},
     "control": {"layout", "ipc", "cli", "sysv", "sysv_family"},
-    "view": {"layout", "ipc", "cli", "streams", "sysv", "sysv_family"},
+    "screen": {"layout", "cli", "ending"},
+    "view": {"layout", "ipc", "ending", "cli", "screen", "streams", "sysv", "sysv_family"},
 }
 # Who knows the operating system, and who draws.
-ONLY_IN = {"sysv_ipc": {"sysv"}, "ctypes": {"sysv"}, "fcntl": {"doorway", "streams"}, "rich": {"cli", "view"}}
+ONLY_IN = {"sysv_ipc": {"sysv"}, "ctypes": {"sysv"}, "fcntl": {"doorway", "streams"}, "rich": {"cli", "screen"}}
 
 MODULES = sorted(path.stem for path in (ROOT / "common").glob("*.py") if path.stem != "__init__")
 

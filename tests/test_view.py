@@ -1,25 +1,33 @@
-"""reader.py --status: one snapshot, as JSON for a program and as tables for a person, that changes nothing."""
+"""reader.py --status: one snapshot that changes nothing and in which the onlooker is not. Its looks: test_screen.py."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import re
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
+import pexpect
 import pytest
 
-from common import cli, sysv
+from common import cli, sysv, view
 from common.ipc import CallFailed
-from common.layout import FINISHED, PAGE, REMOVED, SEMAPHORES
+from common.layout import FINISHED, FIRST, PAGE, REMOVED, SEMAPHORES
 from common.streams import MessageSource
-from common.sysv_family import SysvFamily, find_channel
+from common.sysv_family import Place, SysvFamily, find_channel
 from common.view import read_status, show_status
-from tests.helpers import Pair, finish, wait_until
-from tests.in_process import MODE, SMALL, Collector, Local, place_of
+from tests.fuzz.crafted import falsified_channel
+from tests.fuzz.pokes import Poke, header_poke, slot_poke
+from tests.helpers import PATIENCE, Pair, finish, is_root, wait_until
+from tests.in_process import MODE, SMALL, Collector, Local, as_nobody, place_of
 
 
 @pytest.fixture
@@ -28,9 +36,11 @@ def local(key_path: Path) -> Iterator[Local]:
         yield channel
 
 
-def snapshot(local: Local) -> dict[str, Any]:
-    """What read_status says to an observer."""
-    family = find_channel(local.place, observe=True)
+def snapshot(of: Local | Place, *, marked: bool = False) -> dict[str, Any]:
+    """What read_status says to an observer; `marked` is by an ipcrm just before the observer attached."""
+    family = find_channel(of if isinstance(of, Place) else of.place, observe=True)
+    assert family.before
+    family.before = family.before._replace(mode=family.before.mode | (sysv.SHM_DEST if marked else 0))
     try:
         return read_status(family)
     finally:
@@ -72,7 +82,7 @@ def test_the_whole_snapshot(local: Local) -> None:
             "marked_for_removal": False,
         },
         "semaphores": {
-            name: {"id": semid, "value": value, "last_pid": last}
+            name: {"id": semid, "value": value, "last_pid": last, "asleep": 0}
             for name, semid, value, last in zip(SEMAPHORES, ids, [1, 1, 1, 1, 1], [pid] * 5, strict=True)
         },
         "header": {
@@ -91,6 +101,8 @@ def test_the_whole_snapshot(local: Local) -> None:
             "tail": 1,
             "unread": 1,
         },
+        "turns": {"writer_turn": "nobody", "reader_turn": "nobody"},
+        "ending": "going_on",
         "damage": None,
     }
     assert abs(created_ns // 10**9 - stat.change_time) <= 60
@@ -123,6 +135,130 @@ def test_the_onlooker_is_not_in_what_it_shows(pair: Pair) -> None:
     assert pair.read().out == b"hello\n"
 
 
+def test_a_tail_that_moved_meanwhile_is_no_damage() -> None:
+    """Between the looks at tail and head a whole ring may go by: they are looked at until they belong together."""
+
+    class Busy:
+        tails, heads = iter([0, 40, 40]), iter([41, 42])
+        tail = property(lambda self: next(self.tails))
+        head = property(lambda self: next(self.heads))
+
+    assert view._read_counters(Busy()) == (40, 42)  # type: ignore[arg-type]
+
+
+def test_a_tail_that_never_rests_is_given_up() -> None:
+    class Scribbled:
+        numbers = count()
+        tail = property(lambda self: next(self.numbers))
+        head = 7
+
+    assert view._read_counters(Scribbled()) == (100, 7)  # type: ignore[arg-type]
+
+
+READ_EMPTY = header_poke("tail", 1)
+BEGUN = slot_poke(0, "flags", FIRST)
+
+
+@pytest.mark.parametrize(
+    ("stores", "ending"),
+    [
+        ((), "going_on"),
+        ((READ_EMPTY,), "over"),
+        ((READ_EMPTY, header_poke("writers_left", 0)), "broken_off"),
+        ((READ_EMPTY, header_poke("writers_left", 0), header_poke("records_torn", 1)), "over"),
+        ((READ_EMPTY, header_poke("writers_left", 0), header_poke("input_goodbye", 1)), "over"),
+        ((READ_EMPTY, BEGUN), "torn"),
+        ((header_poke("writers_joined", 0),), "not_begun"),
+        ((header_poke("state", FINISHED),), "damaged"),
+        ((header_poke("state", FINISHED), READ_EMPTY), "over"),
+        ((header_poke("state", REMOVED),), "removed"),
+        ((header_poke("version", 9),), None),
+    ],
+    ids=str,
+)
+def test_the_ending(key_path: Path, stores: tuple[Poke, ...], ending: str | None) -> None:
+    """It is that of common/ending.py's table, by what the header and the kernel say."""
+    with falsified_channel(key_path, *stores) as place:
+        status = snapshot(place)
+        assert (status["ending"], bool(status["damage"])) == (ending, ending is None)
+
+
+def test_a_live_writer_ends_nothing(key_path: Path) -> None:
+    with falsified_channel(key_path, READ_EMPTY, BEGUN) as place:
+        sysv.release_semaphore(sysv.open_semaphore(place.semaphore_keys[4]))
+        assert snapshot(place)["ending"] == "going_on"
+
+
+def test_what_live_writers_would_decide_is_left_open_without_their_semaphore(key_path: Path) -> None:
+    for stores, ending in (((READ_EMPTY,), None), ((), "going_on"), ((header_poke("state", REMOVED),), "removed")):
+        with falsified_channel(key_path, *stores) as place:
+            sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[4]))
+            assert (snapshot(place)["ending"], snapshot(place)["damage"]) == (ending, None)
+
+
+def test_one_that_ipcrm_marked_meanwhile(key_path: Path) -> None:
+    with falsified_channel(key_path) as place:
+        status = snapshot(place, marked=True)
+        assert (status["segment"]["marked_for_removal"], status["segment"]["mode"]) == (True, "0660")
+        assert status["ending"] == "taken_away"
+
+
+@pytest.mark.parametrize(
+    ("stores", "damage"),
+    [
+        ((header_poke("tail", 2),), "head 1 and tail 2 contradict each other (3 slots)"),
+        ((header_poke("head", 5),), "head 5 and tail 0 contradict each other (3 slots)"),
+        ((READ_EMPTY, slot_poke(0, "length", 9999)), "fragment 0 claims 9999 bytes, 0 of them taken"),
+    ],
+    ids=str,
+)
+def test_numbers_that_contradict_each_other_are_damage(key_path: Path, stores: tuple[Poke, ...], damage: str) -> None:
+    with falsified_channel(key_path, *stores) as place:
+        assert snapshot(place)["damage"] == damage
+
+
+def asleep(pair: Pair) -> list[int]:
+    """On each semaphore, in the order of SEMAPHORES."""
+    status = pair.status()
+    return [found["asleep"] for found in status["semaphores"].values()] if status else []
+
+
+def test_who_holds_the_turns_and_who_sleeps(pair: Pair) -> None:
+    """Two writers at a full ring: one has the turn and waits for room, the other for the turn; then two readers."""
+    text = b"0123456789\n" * PAGE
+    writers = [pair.start("writer", "--slots", 2, "--slot-size", PAGE, "--lines", stdin=PIPE) for _ in range(2)]
+    feeds = [ThreadPoolExecutor(1).submit(finish, writer, text) for writer in writers]
+    wait_until(lambda: asleep(pair) == [0, 1, 1, 0, 0], "one writer in each of the two queues")
+    status = pair.status()
+    assert status and status["header"]["writer_pid"] in [writer.pid for writer in writers]
+    assert status["turns"] == {"writer_turn": f"pid {status['header']['writer_pid']}", "reader_turn": "nobody"}
+    assert (status["header"]["unread"], status["ending"]) == (2, "going_on")
+    assert pair.read("--count", 2 * PAGE, "--keep").code == 0
+    assert [feed.result().code for feed in feeds] == [0, 0]
+
+    pair.write("one")
+    readers = [pair.start("reader", "--follow") for _ in range(2)]
+    wait_until(lambda: asleep(pair) == [1, 0, 0, 1, 0], "one reader in each of the two queues")
+    status = pair.status()
+    assert status and status["turns"]["reader_turn"] in [f"pid {reader.pid}" for reader in readers]
+    assert pair.write("--remove").code == 0
+    assert [finish(reader).code for reader in readers] == [1, 1]
+
+
+def test_what_became_of_the_holder_of_a_turn(pair: Pair) -> None:
+    writer = pair.start("writer", stdin=PIPE)
+    wait_until(lambda: (status := pair.status()) and status["header"]["writer_pid"], "the turn")
+    os.kill(writer.pid, signal.SIGSTOP)
+    turn = wait_until(lambda: "(" in (status := pair.status() or {})["turns"]["writer_turn"] and status["turns"])
+    assert turn["writer_turn"] == f"pid {writer.pid} (stopped)"
+    writer.kill()
+    writer.wait()
+    status = pair.status()
+    assert status and status["turns"]["writer_turn"] == f"pid {writer.pid} (which is no more)"
+    assert status["semaphores"]["writer_turn"]["value"] == 1, "the kernel gave it back"
+    assert pair.write("--remove").code == 0
+
+
 @pytest.mark.parametrize(
     ("state", "name"), [(1, "open"), (FINISHED, "finished"), (REMOVED, "removed"), (77, "77")], ids=str
 )
@@ -148,6 +284,7 @@ def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> N
     sysv.remove_semaphore(writer.family.semaphores[index])
     shown = snapshot(local)["semaphores"]
     assert (shown[SEMAPHORES[index]]["id"], shown[SEMAPHORES[index]]["value"]) == (semid, None)
+    assert (shown[SEMAPHORES[index]]["asleep"], shown[SEMAPHORES[index]]["errno"]) == (None, "ENOENT")
     assert "ENOENT" in shown[SEMAPHORES[index]]["error"]
     assert [name for name in SEMAPHORES if shown[name]["value"] is None] == [SEMAPHORES[index]]
 
@@ -164,6 +301,17 @@ def test_a_foreign_semaphore_with_our_key_is_not_shown_as_ours(local: Local, ind
     assert "ENOENT" in shown["error"]
 
 
+@pytest.mark.skipif(not is_root(), reason="needs root, to become another user")
+def test_a_semaphore_that_we_may_not_read_is_shown_as_an_error(key_path: Path) -> None:
+    with falsified_channel(key_path) as place:
+        sysv.set_segment(sysv.open_segment(place.segment_key), mode=0o644)
+        with as_nobody():
+            status = snapshot(place)
+        assert {found["errno"] for found in status["semaphores"].values()} == {"EACCES"}
+        assert {found["value"] for found in status["semaphores"].values()} == {None}
+        assert (status["ending"], status["damage"], status["header"]["unread"]) == ("going_on", None, 1)
+
+
 def test_json_on_standard_output(local: Local, capfd: pytest.CaptureFixture[str]) -> None:
     local.writer()
     assert show(local, as_json=True) == 0
@@ -174,19 +322,55 @@ def test_json_on_standard_output(local: Local, capfd: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_tables_on_standard_output(local: Local, capfd: pytest.CaptureFixture[str], damaged: bool) -> None:
+def test_a_picture_on_standard_output(local: Local, capfd: pytest.CaptureFixture[str], damaged: bool) -> None:
     writer = local.writer()
     if damaged:
         writer.ring.header.version = 9
     assert show(local, as_json=False) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    lines = [" ".join(line.replace("│", " ").split()) for line in out.splitlines()]
-    assert "mode 0660" in lines
-    assert "slot count 2" in lines
-    assert "detach time never" in lines
-    assert ("damaged: its header has version 9; this program knows version 2" in lines) is damaged
-    assert any(line.startswith("empty slots 2 (id") for line in lines)
+    assert "\nverdict  " in out
+    assert ("damaged: its header has version 9; this program knows version 2" in out) is damaged
+
+
+@pytest.mark.parametrize(
+    ("environment", "ascii_only"),
+    [
+        ({"LC_ALL": "C.UTF-8"}, False),
+        ({"LC_ALL": "C"}, True),
+        ({"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "latin-1"}, True),
+        ({"LC_ALL": "C.UTF-8", "FORCE_COLOR": "1", "TERM": "xterm-256color"}, False),
+    ],
+    ids=str,
+)
+def test_in_a_pipe(pair: Pair, environment: dict[str, str], ascii_only: bool) -> None:
+    """No escape codes whatever the environment says, ASCII where another encoding than UTF-8 is asked for."""
+    pair.write("hello")
+    done = pair.read("--status", env={**os.environ, "COLUMNS": "40", **environment})
+    assert (done.code, done.err) == (0, "")
+    assert b"\x1b" not in done.out
+    assert done.out.isascii() is ascii_only
+    assert max(map(len, done.out.decode().splitlines())) <= 40
+    pair.read()
+
+
+@pytest.mark.parametrize(("columns", "most"), [(80, 24), (40, 28)])
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_on_a_terminal(pair: Pair, columns: int, most: int, no_color: str) -> None:
+    """Its own width and colours, unless they are not wanted. At 40 the key path alone may take four lines."""
+    pair.write("hello")
+    environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "NO_COLOR": no_color}
+    environment.pop("COLUMNS", None)
+    command, *arguments = pair.command("reader", "--status")
+    terminal = pexpect.spawn(command, arguments, env=environment, dimensions=(24, columns), encoding="utf-8")
+    terminal.expect(pexpect.EOF, timeout=PATIENCE)
+    terminal.close()
+    shown = terminal.before
+    assert terminal.exitstatus == 0
+    assert ("\x1b[" in shown) is not bool(no_color)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= columns and len(lines) <= most
+    pair.read()
 
 
 def test_where_there_is_no_channel(local: Local, capfd: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,9 @@ _PARTS = ("README.md", "common", "pyproject.toml", "reader.py", "tests", "writer
 _VARYING = (
     (r"0x[0-9a-f]+", "0xN"),
     (r'ftok\("[^"]*"', 'ftok("PATH"'),
-    (r"(segment, by shmctl\(IPC_STAT\))[^┌]*", r"\1\n"),  # its path may need another line
+    (r"^(channel \d+ of )[^[]*\[", r"\1PATH ["),  # down to the picture: the path may need another line
+    (r"\b(full_slots|empty_slots|writer_turn|reader_turn|writers) +\d+( +\d+ +\d+)$", r"\1 N\2"),
+    (r"\b\d+ (s|min|h) ago", "AGO"),
     (r"^0xN +\d+ +\S+ ", "0xN ID OWNER "),
     (r"\b(segment|semaphore|[pugs]?id|ipcrm -[ms])(\W+)\d+", r"\1\2N"),
     (r"\(\d+, ", "(N, "),
@@ -55,7 +57,6 @@ _VARYING = (
     (r"[\d.]+ s \([\d.]+ \w?B/s\)", "TIME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE"),
     (r" +", " "),
-    (r"─+", "─"),
 )
 _REST = re.compile(r"detached; (\d+ slots? to be read|all of it is read)$")
 
