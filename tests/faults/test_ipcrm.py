@@ -24,8 +24,9 @@ every_semaphore = pytest.mark.parametrize("name", SEMAPHORES)
 
 WAS_REMOVED = "the channel, or this part of it, was removed by `--remove` or ipcrm"
 LOST_IT = (
-    "ENOENT (No such file or directory): ipcrm took this semaphore of the channel; end the programs that still use it"
-    " and start again: whoever comes first makes it anew, nothing is lost"
+    "ENOENT (No such file or directory): the channel has lost this semaphore (ipcrm); end every program that uses"
+    " the channel and start again, as the user who made it: the first to start makes the semaphores anew,"
+    " and no record is lost"
 )
 
 
