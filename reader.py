@@ -14,25 +14,33 @@ import os
 import sys
 import time
 
-from common import cli, streams
-from common.channel import News, Patience, ReadEnd, Reason
-from common.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
-from common.ipc import ChannelError
+from common.channel.end import Patience, Reason
+from common.channel.read import News, ReadEnd
+from common.cli import streams
+from common.cli.leaving import find_doorway, find_place, leave, waiting
+from common.cli.options import Options, reader_options
+from common.cli.run import run
+from common.cli.talk import Talk
+from common.cli.tally import Tally
+from common.cli.words import plural
+from common.errors import ChannelError
+from common.ipc.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
+from common.ipc.lifecycle import open_channel
+from common.ipc.place import Place
 from common.layout import SlotHeader
-from common.sysv_family import Place, open_channel
 
 
-def main(talk: cli.Talk) -> int:
+def main(talk: Talk) -> int:
     """Open the segment, attach it, read it empty, remove it when no writer is left, detach it."""
-    options = cli.reader_options()
+    options = reader_options()
     talk.obey(options)
     if options.status:
-        from common.view import show_status
+        from common.show.status import show_status
 
         return show_status(options, talk)
     sink = streams.open_output(options.output) if options.output is not None else streams.StreamSink(1)
-    doorway = cli.find_doorway(options, talk)
-    place = cli.find_place(options, doorway, talk)
+    doorway = find_doorway(options, talk)
+    place = find_place(options, doorway, talk)
     if sink.file == doorway.identity():
         raise ChannelError(f"{options.key_path} is the key path: name another output")
     wanted, incomplete = options.count, False
@@ -51,32 +59,32 @@ def main(talk: cli.Talk) -> int:
         wanted = None if wanted is None else wanted - end.records
 
 
-def attach(place: Place, doorway: FlockDoorway, options: cli.Options, talk: cli.Talk) -> ReadEnd:
+def attach(place: Place, doorway: FlockDoorway, options: Options, talk: Talk) -> ReadEnd:
     """Join the channel as a reader, shmget and shmat; while there is none, look again."""
     patience = Patience(options.timeout, talk.wait)
     began, pause = time.monotonic(), FIRST_PAUSE
     while True:
         with doorway:
-            family = open_channel(place, talk.step, options.attach_at)
-        if family:
+            objects = open_channel(place, talk.step, options.attach_at)
+        if objects:
             break
         patience.beat(Reason("waiting for a channel; start writer.py", missing=True), time.monotonic() - began)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-    end = ReadEnd(family, doorway, patience, keep=options.keep, follow=options.follow, resume=options.resume)
+    end = ReadEnd(objects, doorway, patience, keep=options.keep, follow=options.follow, resume=options.resume)
     try:
-        talk.attached(family, end.ring.geometry)
+        talk.attached(objects, end.ring.geometry)
     except BaseException:
         detach(end, talk, failed=True)
         raise
     return end
 
 
-def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: cli.Options, talk: cli.Talk) -> bool:
+def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: Options, talk: Talk) -> bool:
     """Take records out of the segment; True when the channel is over, False when there were as many as `wanted`."""
     over = False
     end.hear = lambda news, number, slot: tell(talk, news, number, slot)
-    with cli.Tally(end, options, bar=bool(options.output) or not os.isatty(1)) as tally:
+    with Tally(end, options, bar=bool(options.output) or not os.isatty(1)) as tally:
         try:
             while not over and (wanted is None or end.records < wanted):
                 over = end.receive(sink, None if wanted is None else wanted - end.records) is None
@@ -86,7 +94,7 @@ def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: cl
     return over
 
 
-def tell(talk: cli.Talk, news: News, number: int, slot: SlotHeader | None) -> None:
+def tell(talk: Talk, news: News, number: int, slot: SlotHeader | None) -> None:
     """Say what came of other readers and writers; what is missing is said with --quiet, too."""
     if news is News.TORN and slot:
         talk.error(
@@ -100,26 +108,26 @@ def tell(talk: cli.Talk, news: News, number: int, slot: SlotHeader | None) -> No
     elif news is News.BROKEN_OFF:
         last = f"after record {slot.record + slot.records - 1}" if slot else "before the first record"
         talk.error(
-            f"the channel is broken off: {cli.plural(number, 'writer')} stopped before the end, {last}; all that was"
+            f"the channel is broken off: {plural(number, 'writer')} stopped before the end, {last}; all that was"
             " sent until then has arrived"
         )
     elif news is News.TORN_BEFORE:
-        talk.error(f"another reader met {cli.plural(number, 'torn record')} in this channel")
+        talk.error(f"another reader met {plural(number, 'torn record')} in this channel")
 
 
-def detach(end: ReadEnd, talk: cli.Talk, *, failed: bool = False) -> None:
+def detach(end: ReadEnd, talk: Talk, *, failed: bool = False) -> None:
     """Leave the channel, shmdt; when nothing is left in it and nobody writes, shmctl(IPC_RMID) it before."""
-    over, unread = cli.leave(end, end.leave, talk, failed=failed)
+    over, unread = leave(end, end.leave, talk, failed=failed)
     if failed:
         return
     if end.removed:
-        left = end.family.removal.left
+        left = end.objects.removal.left
         talk.step(
-            f"{end.family.removal}, marked {end.family} for removal, detached{'' if left else ': nothing is left'}"
+            f"{end.objects.removal}, marked {end.objects} for removal, detached{'' if left else ': nothing is left'}"
         )
     else:
-        talk.step(f"detached; {'the channel stays (--keep)' if over else cli.waiting(unread)}")
+        talk.step(f"detached; {'the channel stays (--keep)' if over else waiting(unread)}")
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run("reader", main))
+    sys.exit(run("reader", main))

@@ -14,18 +14,24 @@ import errno
 import os
 import sys
 
-from common import cli, streams
-from common.channel import Patience, WriteEnd
+from common.channel.end import Patience
+from common.channel.write import WriteEnd
+from common.cli import streams
+from common.cli.leaving import find_doorway, find_place, leave, waiting, wanted
+from common.cli.options import Options, writer_options
+from common.cli.run import run
+from common.cli.talk import Talk
+from common.cli.tally import Tally
+from common.ipc.lifecycle import join_channel
 from common.layout import UNKNOWN
-from common.sysv_family import join_channel
 
 
-def main(talk: cli.Talk) -> int:
+def main(talk: Talk) -> int:
     """Create or open the segment, attach it, write into it, detach it."""
-    options = cli.writer_options()
+    options = writer_options()
     talk.obey(options)
     if options.remove or options.chmod is not None or options.chown:
-        from common.control import change
+        from common.cli.control import change
 
         return change(options, talk)
     source = open_input(options)
@@ -41,7 +47,7 @@ def main(talk: cli.Talk) -> int:
     return 0
 
 
-def open_input(options: cli.Options) -> int:
+def open_input(options: Options) -> int:
     """The descriptor to read; opened before there is a segment, so that a bad path leaves nothing behind."""
     if options.file is None:
         return 0
@@ -50,7 +56,7 @@ def open_input(options: cli.Options) -> int:
     return os.open(options.file, os.O_RDONLY)
 
 
-def make_record(source: int, options: cli.Options) -> streams.MessageSource | streams.FileSource | None:
+def make_record(source: int, options: Options) -> streams.MessageSource | streams.FileSource | None:
     """The one record to send; None when each line is one."""
     if options.message:
         return streams.MessageSource(os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b""))
@@ -59,22 +65,22 @@ def make_record(source: int, options: cli.Options) -> streams.MessageSource | st
     return streams.FileSource(source, name_of_input(options))
 
 
-def name_of_input(options: cli.Options) -> str:
+def name_of_input(options: Options) -> str:
     """The input as errors name it."""
     return "standard input" if options.file is None else str(options.file)
 
 
-def attach(record: streams.MessageSource | streams.FileSource | None, options: cli.Options, talk: cli.Talk) -> WriteEnd:
+def attach(record: streams.MessageSource | streams.FileSource | None, options: Options, talk: Talk) -> WriteEnd:
     """Join the channel as a writer: shmget and shmat, and create it where there is none."""
-    doorway = cli.find_doorway(options, talk)
-    place = cli.find_place(options, doorway, talk)
+    doorway = find_doorway(options, talk)
+    place = find_place(options, doorway, talk)
     end = None
     try:
         with doorway:
-            family = join_channel(place, cli.wanted(options), talk.step, options.attach_at)
-            end = WriteEnd(family, doorway, Patience(options.timeout, talk.wait))
+            objects = join_channel(place, wanted(options), talk.step, options.attach_at)
+            end = WriteEnd(objects, doorway, Patience(options.timeout, talk.wait))
             end.join(record, resume=options.resume)
-        talk.attached(family, end.ring.geometry)
+        talk.attached(objects, end.ring.geometry)
         return end
     except BaseException:  # a signal that waited outside the doorway
         if end:
@@ -86,13 +92,13 @@ def write(
     end: WriteEnd,
     source: int,
     record: streams.MessageSource | streams.FileSource | None,
-    options: cli.Options,
-    talk: cli.Talk,
+    options: Options,
+    talk: Talk,
 ) -> None:
     """Put the message, the lines or the file into the segment."""
     typed = record is None and os.isatty(source)
     total = None if record is None or record.total == UNKNOWN or options.resume else record.total
-    with cli.Tally(end, options, bar=not typed, total=total) as tally:
+    with Tally(end, options, bar=not typed, total=total) as tally:
         if typed:
             talk.step("type: one record a line, Ctrl-D ends")
         if record is None:
@@ -106,10 +112,10 @@ def write(
     talk.step(tally.summary("sent"))
 
 
-def wait(end: WriteEnd, options: cli.Options, talk: cli.Talk) -> None:
+def wait(end: WriteEnd, options: Options, talk: Talk) -> None:
     """Stay until all is read: with --wait, and where what nobody has attached is destroyed."""
     if not options.wait:
-        if not (end.unread() and end.family.goes_with_us()):
+        if not (end.unread() and end.objects.goes_with_us()):
             return
         talk.error(
             "kernel.shm_rmid_forced is 1: the kernel destroys a segment with its last detach, and what is in it;"
@@ -119,12 +125,12 @@ def wait(end: WriteEnd, options: cli.Options, talk: cli.Talk) -> None:
     talk.step("all of it is consumed")
 
 
-def detach(end: WriteEnd, talk: cli.Talk, *, failed: bool = False) -> None:
+def detach(end: WriteEnd, talk: Talk, *, failed: bool = False) -> None:
     """Leave the channel: shmdt. What was sent waits in the segment for a reader."""
-    removed, unread = cli.leave(end, end.leave, talk, failed=failed)
+    removed, unread = leave(end, end.leave, talk, failed=failed)
     if not failed:
-        talk.step("removed the channel: nothing is left" if removed else f"detached; {cli.waiting(unread)}")
+        talk.step("removed the channel: nothing is left" if removed else f"detached; {waiting(unread)}")
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run("writer", main))
+    sys.exit(run("writer", main))

@@ -1,7 +1,7 @@
 """What writer.py and reader.py share; layout.py is the place to start reading.
 
 Imports point one way: programs -> (control, view) -> cli -> (sysv_family, streams) -> (sysv, channel) -> (layout, ipc).
-channel never imports sysv: it is handed a family.
+channel never imports sysv: it is handed a objects.
 """
 
 # Built in, while signal.py would first import half a dozen files.

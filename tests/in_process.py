@@ -15,12 +15,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from common import sysv
-from common.channel import End, Patience, ReadEnd, Reason, WriteEnd
-from common.doorway import FlockDoorway
-from common.ipc import CallFailed
+from common.channel.end import End, Patience, Reason
+from common.channel.read import ReadEnd
+from common.channel.write import WriteEnd
+from common.errors import CallFailed
+from common.ipc import sysv_calls as sysv
+from common.ipc.doorway import FlockDoorway
+from common.ipc.lifecycle import Wanted, join_channel, open_channel
+from common.ipc.place import Place
+from common.ipc.sysv import SysvObjects
 from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, FileId, Geometry
-from common.sysv_family import Place, SysvFamily, Wanted, join_channel, open_channel
 from tests.helpers import PATIENCE, ROOT
 
 T = TypeVar("T")
@@ -179,8 +183,8 @@ def place_of(key_path: Path, channel: int = 0) -> Place:
 
 def tokens(end: End) -> dict[str, int]:
     """The value of each of the channel's semaphores."""
-    family = end.family
-    assert isinstance(family, SysvFamily)
+    family = end.objects
+    assert isinstance(family, SysvObjects)
     return dict(zip(SEMAPHORES, map(sysv.semaphore_value, family.semaphores), strict=True))
 
 

@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
-from common import sysv
-from common.channel import End, News, Patience, ReadEnd, Reason, WriteEnd
-from common.ipc import ChannelError, TimedOut, TornRecord
+from common.channel.end import End, Patience, Reason
+from common.channel.output import Output
+from common.channel.read import News, ReadEnd
+from common.channel.write import WriteEnd
+from common.cli.streams import FileSink, FileSource, MessageSource
+from common.errors import BadSegment, ChannelError, TimedOut, TornRecord
+from common.ipc import sysv_calls as sysv
+from common.ipc.sysv import SysvObjects
 from common.layout import (
     ABORTED,
     CHECKED,
@@ -24,13 +29,10 @@ from common.layout import (
     REMOVED,
     SEMAPHORES,
     UNKNOWN,
-    BadSegment,
     Geometry,
     Header,
     SlotHeader,
 )
-from common.streams import FileSink, FileSource, MessageSource
-from common.sysv_family import SysvFamily
 from tests.helpers import wait_until
 from tests.in_process import Collector, Died, Local, Script, in_thread, observing, stream, take_all, tokens
 
@@ -169,7 +171,7 @@ def test_a_new_channel_is_empty_and_its_reader_waits_for_a_writer(local: Local) 
 
 def test_a_channel_that_no_writer_ever_joined_is_not_over(local: Local) -> None:
     writer = local.writer()
-    writer.family.writers.leave()
+    writer.objects.writers.leave()
     writer.ring.header.writers_joined = 0
     reader = local.reader(timeout=0)
     with pytest.raises(TimedOut, match=r"^gave up after 0 s of waiting for a writer; start writer.py$"):
@@ -202,7 +204,7 @@ def test_a_full_ring_with_a_reader_at_work_is_not_called_readerless(local: Local
     writer = local.writer(timeout=0)
     send(writer, b"1", b"2")
     reader = local.reader()
-    assert reader.family.reader_turn.acquire(0)
+    assert reader.objects.reader_turn.acquire(0)
     with pytest.raises(TimedOut, match=rf"all 2 slots are full, and pid {PID} has the turn to read$"):
         send(writer, b"3")
 
@@ -251,8 +253,8 @@ class Watched:
 
 def test_head_moves_before_the_reader_is_woken(local: Local) -> None:
     writer = local.writer()
-    assert isinstance(writer.family, SysvFamily)
-    watched = writer.family.full_slots = Watched(writer, writer.family.full_slots)  # type: ignore[assignment]
+    assert isinstance(writer.objects, SysvObjects)
+    watched = writer.objects.full_slots = Watched(writer, writer.objects.full_slots)  # type: ignore[assignment]
     send(writer, bytes(2 * PAGE))
     assert watched.seen == [(1, 0), (2, 0)]
 
@@ -265,8 +267,8 @@ def test_the_bytes_are_out_before_tail_moves_and_tail_moves_before_the_writer_is
 
     tails: list[int] = []
     writer, reader = local.writer(), local.reader()
-    assert isinstance(reader.family, SysvFamily)
-    watched = reader.family.empty_slots = Watched(reader, reader.family.empty_slots)  # type: ignore[assignment]
+    assert isinstance(reader.objects, SysvObjects)
+    watched = reader.objects.empty_slots = Watched(reader, reader.objects.empty_slots)  # type: ignore[assignment]
     send(writer, bytes(2 * PAGE))
     reader.receive(Peeking())
     assert tails == [0, 1]
@@ -286,7 +288,7 @@ def test_tokens_follow_head_and_tail(local: Local) -> None:
 def test_an_extra_token_changes_nothing(local: Local, extra: str) -> None:
     writer, reader = local.writer(timeout=0), local.reader(timeout=0)
     for _ in range(3):
-        getattr(writer.family, extra).release()
+        getattr(writer.objects, extra).release()
     with pytest.raises(TimedOut):
         reader.receive(Collector())
     send(writer, b"1", b"2")
@@ -299,7 +301,7 @@ def test_an_extra_token_changes_nothing(local: Local, extra: str) -> None:
 def test_a_lost_token_does_not_hang_anyone(local: Local, lost: str) -> None:
     writer, reader = local.writer(), local.reader()
     send(writer, b"1")
-    while getattr(writer.family, lost).acquire(0):
+    while getattr(writer.objects, lost).acquire(0):
         pass
     sink = Collector()
     reader.receive(sink)
@@ -315,14 +317,14 @@ def test_a_lost_token_does_not_hang_anyone(local: Local, lost: str) -> None:
 def test_a_turn_notes_its_holder_and_clears_the_note(local: Local) -> None:
     class Peeking(Script):
         def fill(self, room: memoryview) -> int:
-            seen.append((writer.ring.header.writer_pid, writer.family.writer_turn.holder()))
+            seen.append((writer.ring.header.writer_pid, writer.objects.writer_turn.holder()))
             return super().fill(room)
 
     seen: list[tuple[int, int | None]] = []
     writer = local.writer()
     writer.send(Peeking(b"x"))
     assert seen == [(PID, PID)]
-    assert (writer.ring.header.writer_pid, writer.family.writer_turn.holder()) == (0, None)
+    assert (writer.ring.header.writer_pid, writer.objects.writer_turn.holder()) == (0, None)
 
 
 def test_two_writers_do_not_mix_inside_a_record(local: Local) -> None:
@@ -652,6 +654,10 @@ def empty(local: Local) -> None:
     local.detach(reader)
 
 
+def an_output(end: ReadEnd) -> Output:
+    return Output(Collector(), end.ring, resume=False)
+
+
 def take_slot(end: ReadEnd) -> bytes:
     sink = Collector()
     end.receive(sink)
@@ -673,8 +679,8 @@ def test_a_slot_whose_tail_has_moved_is_not_committed_again(key_path: Path) -> N
     with Local(key_path, Geometry(1, PAGE)) as local:
         writer, stopped, reader = local.writer(), local.reader(), local.reader()
         send(writer, b"one")
-        assert isinstance(stopped.family, SysvFamily)
-        stopped.family.empty_slots = Unlucky(stopped.family.empty_slots)  # type: ignore[assignment]
+        assert isinstance(stopped.objects, SysvObjects)
+        stopped.objects.empty_slots = Unlucky(stopped.objects.empty_slots)  # type: ignore[assignment]
         with pytest.raises(Died):
             stopped.receive(Collector())
         assert (stopped.ring.header.tail, stopped.ring.read_slot(0).taken) == (1, 0)
@@ -685,8 +691,8 @@ def test_a_slot_whose_tail_has_moved_is_not_committed_again(key_path: Path) -> N
 def test_lines_that_are_noted_as_taken_are_not_taken_again(local: Local) -> None:
     writer, stopped, reader = local.writer(), local.reader(), local.reader()
     writer.send_lines(LINES_SENT, 4)
-    assert isinstance(stopped.family, SysvFamily)
-    stopped.family.full_slots = Unlucky(stopped.family.full_slots)  # type: ignore[assignment]
+    assert isinstance(stopped.objects, SysvObjects)
+    stopped.objects.full_slots = Unlucky(stopped.objects.full_slots)  # type: ignore[assignment]
     with pytest.raises(Died):
         stopped.receive(Collector(), 2)
     assert (stopped.records, stopped.bytes) == (2, 5)
@@ -848,13 +854,13 @@ def test_the_reader_that_finds_nothing_left_removes_everything(local: Local) -> 
     assert not local.leave(writer)
     assert take_all(reader) == b"data"
     assert (reader.removed, reader.ring.header.state) == (True, FINISHED)
-    assert reader.family.removed()
+    assert reader.objects.removed()
     assert local.objects() == []
 
 
 def test_with_a_live_writer_it_is_not_over(local: Local) -> None:
     reader = (local.writer(), local.reader())[1]
-    assert not reader.finish_if_over(Collector())
+    assert not reader.finish_if_over(an_output(reader))
 
 
 def test_with_data_left_it_is_not_over(local: Local) -> None:
@@ -862,7 +868,7 @@ def test_with_data_left_it_is_not_over(local: Local) -> None:
     send(writer, b"data")
     local.leave(writer)
     reader = local.reader()
-    assert not reader.finish_if_over(Collector())
+    assert not reader.finish_if_over(an_output(reader))
     assert take_all(reader) == b"data"
 
 
@@ -879,7 +885,7 @@ def test_the_end_is_decided_in_the_doorway(local: Local) -> None:
             pass
 
     reader.doorway = Latecomer()
-    assert not reader.finish_if_over(Collector())
+    assert not reader.finish_if_over(an_output(reader))
     assert local.objects() == ["segment", *SEMAPHORES]
 
 
@@ -911,8 +917,8 @@ def test_a_waiting_reader_leaves_quietly_when_another_one_ends_the_channel(local
     empty(local)
     waiting, finishing = local.reader(follow=True), local.reader()
     with in_thread(lambda: waiting.receive(Collector())) as received:
-        wait_until(lambda: waiting.family.reader_turn.holder(), "the waiting reader's turn")
-        assert finishing.finish_if_over(Collector())
+        wait_until(lambda: waiting.objects.reader_turn.holder(), "the waiting reader's turn")
+        assert finishing.finish_if_over(an_output(finishing))
         assert received() is None
     assert not waiting.removed
     assert local.objects() == []
@@ -981,7 +987,7 @@ def test_a_writer_does_not_remove_what_a_reader_still_has_attached(local: Local)
     send(writer, b"data")
     reader.receive(Collector())
     assert not local.leave(writer)
-    assert reader.finish_if_over(Collector())
+    assert reader.finish_if_over(an_output(reader))
 
 
 @pytest.mark.parametrize("failed", [False, True])
@@ -1096,10 +1102,10 @@ def test_a_removed_channel_ends_every_wait(local: Local, remove: Callable[[Local
 
 def test_a_removed_semaphore_wakes_its_waiter_at_once(local: Local) -> None:
     writer, reader = local.writer(), local.reader()
-    assert isinstance(writer.family, SysvFamily)
+    assert isinstance(writer.objects, SysvObjects)
     with in_thread(lambda: reader.receive(Collector())) as received:
         wait_until(lambda: local.said, "a heartbeat of the waiting reader")
-        sysv.remove_semaphore(writer.family.semaphores[0])
+        sysv.remove_semaphore(writer.objects.semaphores[0])
         with pytest.raises(ChannelError, match=r"^EIDRM: semaphore full_slots was removed while we waited, by ipcrm"):
             received()
 
@@ -1154,14 +1160,15 @@ def test_no_timeout_while_others_make_progress(
 ) -> None:
     writer, reader = local.writer(timeout=1), local.reader(timeout=1)
     others = Others(writer.ring.header, field, until)
-    monkeypatch.setattr("common.channel.monotonic", lambda: others.now)
-    monkeypatch.setattr("common.channel.sleep", others.work)
-    assert isinstance(writer.family, SysvFamily) and isinstance(reader.family, SysvFamily)
+    monkeypatch.setattr("common.channel.end.monotonic", lambda: others.now)
+    monkeypatch.setattr("common.channel.write.monotonic", lambda: others.now)
+    monkeypatch.setattr("common.channel.write.sleep", others.work)
+    assert isinstance(writer.objects, SysvObjects) and isinstance(reader.objects, SysvObjects)
     if wait == "--wait":
         writer.ring.header.head = 10**6
         waiting: Callable[[], object] = writer.wait_until_consumed
     else:
-        writer.family.writer_turn = reader.family.reader_turn = others  # type: ignore[assignment]
+        writer.objects.writer_turn = reader.objects.reader_turn = others  # type: ignore[assignment]
         waiting = (lambda: send(writer, b"x")) if wait == "writer's turn" else (lambda: reader.receive(Collector()))
     with pytest.raises(TimedOut, match=r"^gave up after 1 s of waiting"):
         waiting()
@@ -1311,7 +1318,7 @@ def test_without_resume_a_half_received_output_is_not_overwritten(local: Local, 
     half_received(local, output, b"x" * PAGE + b"y", commits=1)
     before = output.read_bytes()
     with pytest.raises(
-        TornRecord, match=r"^the output already holds 4096 bytes that were received from this channel: add --"
+        TornRecord, match=r"^the output already holds what was received from this channel .4096 bytes.: add --"
     ):
         local.reader().receive(file_sink(output))
     assert output.read_bytes() == before
@@ -1321,7 +1328,9 @@ def test_resume_of_another_output_is_refused(local: Local, output: Path, tmp_pat
     half_received(local, output, b"x" * PAGE + b"y", commits=1)
     another = tmp_path / "another"
     another.write_bytes(b"precious")
-    with pytest.raises(TornRecord, match=r"^cannot resume this output: .* \(record 0 goes on at byte 4096\)$"):
+    with pytest.raises(
+        TornRecord, match=r"^cannot resume this output: .* \(record 0 goes on at byte 4096\); remove it, or name"
+    ):
         local.reader(resume=True).receive(file_sink(another))
     assert another.read_bytes() == b"precious"
 

@@ -15,76 +15,92 @@ from typing import Any, NoReturn, cast
 import pytest
 
 import writer
-from common import cli
-from common.channel import End, Reason
-from common.ipc import CallFailed, ChannelError, NotOurs, TimedOut, TornRecord
-from common.layout import BadSegment
-from common.sysv_family import Wanted
+from common.channel.end import End, Reason
+from common.cli.leaving import find_doorway, find_place, wanted
+from common.cli.options import (
+    address_option,
+    channel_option,
+    count_option,
+    mode_option,
+    owner_option,
+    reader_options,
+    seconds_option,
+    size_option,
+    slot_size_option,
+    slots_option,
+    writer_options,
+)
+from common.cli.run import Interrupted, _interrupt, describe, run
+from common.cli.talk import Talk, state_of
+from common.cli.tally import Tally, _rate
+from common.cli.words import plural
+from common.errors import BadSegment, CallFailed, ChannelError, NotOurs, TimedOut, TornRecord
+from common.ipc.lifecycle import Wanted
 from tests.helpers import ROOT, wait_until
 from tests.in_process import Local, python, run_python
 
 # Values of options
 
 PARSED: list[tuple[Callable[[str], Any], str, Any]] = [
-    (cli.size_option, "0", 0),
-    (cli.size_option, "4096", 4096),
-    (cli.size_option, "64K", 65536),
-    (cli.size_option, "64k", 65536),
-    (cli.size_option, "2M", 2**21),
-    (cli.size_option, "1G", 2**30),
-    (cli.size_option, "3T", 3 * 2**40),
-    (cli.slot_size_option, "0", 0),
-    (cli.slot_size_option, "1", 4096),
-    (cli.slot_size_option, "4096", 4096),
-    (cli.slot_size_option, "4097", 8192),
-    (cli.slot_size_option, "1K", 4096),
-    (cli.count_option, "1", 1),
-    (cli.count_option, "007", 7),
-    (cli.slots_option, "0", 0),
-    (cli.slots_option, "8", 8),
-    (cli.slots_option, "4294967295", 2**32 - 1),
-    (cli.mode_option, "0660", 0o660),
-    (cli.mode_option, "600", 0o600),
-    (cli.mode_option, "777", 0o777),
-    (cli.mode_option, "0o640", 0o640),
-    (cli.address_option, "4096", 4096),
-    (cli.address_option, "0x7e0000000000", 0x7E0000000000),
-    (cli.address_option, "0xffffffffffffffff", 2**64 - 1),
-    (cli.seconds_option, "0", 0.0),
-    (cli.seconds_option, "1.5", 1.5),
-    (cli.seconds_option, "1e3", 1000.0),
-    (cli.channel_option, "0", 0),
-    (cli.channel_option, "31", 31),
-    (cli.owner_option, "root", (0, None)),
-    (cli.owner_option, "1234", (1234, None)),
-    (cli.owner_option, "1234:5678", (1234, 5678)),
-    (cli.owner_option, ":5678", (None, 5678)),
-    (cli.owner_option, "4294967294:4294967294", (2**32 - 2, 2**32 - 2)),
-    (cli.owner_option, ":root", (None, 0)),
-    (cli.owner_option, "root:", (0, None)),
+    (size_option, "0", 0),
+    (size_option, "4096", 4096),
+    (size_option, "64K", 65536),
+    (size_option, "64k", 65536),
+    (size_option, "2M", 2**21),
+    (size_option, "1G", 2**30),
+    (size_option, "3T", 3 * 2**40),
+    (slot_size_option, "0", 0),
+    (slot_size_option, "1", 4096),
+    (slot_size_option, "4096", 4096),
+    (slot_size_option, "4097", 8192),
+    (slot_size_option, "1K", 4096),
+    (count_option, "1", 1),
+    (count_option, "007", 7),
+    (slots_option, "0", 0),
+    (slots_option, "8", 8),
+    (slots_option, "4294967295", 2**32 - 1),
+    (mode_option, "0660", 0o660),
+    (mode_option, "600", 0o600),
+    (mode_option, "777", 0o777),
+    (mode_option, "0o640", 0o640),
+    (address_option, "4096", 4096),
+    (address_option, "0x7e0000000000", 0x7E0000000000),
+    (address_option, "0xffffffffffffffff", 2**64 - 1),
+    (seconds_option, "0", 0.0),
+    (seconds_option, "1.5", 1.5),
+    (seconds_option, "1e3", 1000.0),
+    (channel_option, "0", 0),
+    (channel_option, "31", 31),
+    (owner_option, "root", (0, None)),
+    (owner_option, "1234", (1234, None)),
+    (owner_option, "1234:5678", (1234, 5678)),
+    (owner_option, ":5678", (None, 5678)),
+    (owner_option, "4294967294:4294967294", (2**32 - 2, 2**32 - 2)),
+    (owner_option, ":root", (None, 0)),
+    (owner_option, "root:", (0, None)),
 ]
 REFUSED: list[tuple[Callable[[str], Any], list[str], str]] = [
-    (cli.size_option, ["", "K", "-1", "1.5M", "4 K", "4KB", "4X", "0x10", "٣", "1_000"], "is not a size such as"),
-    (cli.slot_size_option, ["", "-4096", "page"], "is not a size such as"),
-    (cli.count_option, ["", "0", "00", "-1", "1.5", "+1", "ten", "²", "1_0"], "is not a whole number, 1 or more"),
-    (cli.slots_option, ["", "-1", "x"], "is not a whole number, 0 or more"),
-    (cli.slots_option, ["4294967296"], "is more than the header can count to, 4294967295"),
+    (size_option, ["", "K", "-1", "1.5M", "4 K", "4KB", "4X", "0x10", "٣", "1_000"], "is not a size such as"),
+    (slot_size_option, ["", "-4096", "page"], "is not a size such as"),
+    (count_option, ["", "0", "00", "-1", "1.5", "+1", "ten", "²", "1_0"], "is not a whole number, 1 or more"),
+    (slots_option, ["", "-1", "x"], "is not a whole number, 0 or more"),
+    (slots_option, ["4294967296"], "is more than the header can count to, 4294967295"),
     (
-        cli.mode_option,
+        mode_option,
         ["", "8", "1000", "-1", "rw", "0x1ff", "u+r", "0", "200", "0477"],
         "is not an octal mode such as 0660",
     ),
-    (cli.address_option, ["", "0", "1", "4095", "-4096", "0x", "here", str(2**64)], "is not an address such as"),
-    (cli.seconds_option, ["", "-1", "nan", "inf", "soon", "1e99"], "is not a number of seconds"),
-    (cli.channel_option, ["", "32", "-1", "1.0", "a", "²"], "is not a channel: 0 to 31"),
-    (cli.owner_option, ["", ":"], "names neither a user nor a group"),
+    (address_option, ["", "0", "1", "4095", "-4096", "0x", "here", str(2**64)], "is not an address such as"),
+    (seconds_option, ["", "-1", "nan", "inf", "soon", "1e99"], "is not a number of seconds"),
+    (channel_option, ["", "32", "-1", "1.0", "a", "²"], "is not a channel: 0 to 31"),
+    (owner_option, ["", ":"], "names neither a user nor a group"),
     (
-        cli.owner_option,
+        owner_option,
         ["4294967295", "0:4294967295", "99999999999"],
         "is beyond the largest user or group number, 4294967294",
     ),
-    (cli.owner_option, ["no-such-user"], "no-such-user"),
-    (cli.owner_option, ["root:no-such-group"], "no-such-group"),
+    (owner_option, ["no-such-user"], "no-such-user"),
+    (owner_option, ["root:no-such-group"], "no-such-group"),
 ]
 
 
@@ -113,7 +129,7 @@ def test_option_value_refused(parse: Callable[[str], Any], text: str, complaint:
 
 def parse(program: str, arguments: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
     monkeypatch.setattr(sys, "argv", [program, *arguments.split()])
-    return {"writer": cli.writer_options, "reader": cli.reader_options}[program]()
+    return {"writer": writer_options, "reader": reader_options}[program]()
 
 
 COMMON_DEFAULTS = {
@@ -224,7 +240,7 @@ def test_help_names_every_option(
 
 def test_what_the_writers_options_ask_of_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     options = parse("writer", "--slots 3 --slot-size 5000 --mode 600 --exclusive", monkeypatch)
-    assert cli.wanted(options) == Wanted(slots=3, slot_size=8192, mode=0o600, exclusive=True)
+    assert wanted(options) == Wanted(slots=3, slot_size=8192, mode=0o600, exclusive=True)
 
 
 # Messages
@@ -254,12 +270,12 @@ def test_what_the_writers_options_ask_of_the_channel(monkeypatch: pytest.MonkeyP
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_describe(error: BaseException, line: str) -> None:
-    assert cli.describe(error) == line
+    assert describe(error) == line
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 slots"), (1, "1 slot"), (2, "2 slots")])
 def test_plural(count: int, said: str) -> None:
-    assert cli.plural(count, "slot") == said
+    assert plural(count, "slot") == said
 
 
 @pytest.mark.parametrize(
@@ -274,11 +290,11 @@ def test_plural(count: int, said: str) -> None:
     ],
 )
 def test_rate(rate: float, said: str) -> None:
-    assert cli._rate(rate) == said
+    assert _rate(rate) == said
 
 
 def test_a_step_is_a_line_with_the_programs_name(capfd: pytest.CaptureFixture[str]) -> None:
-    talk = cli.Talk("writer")
+    talk = Talk("writer")
     talk.step("a step")
     talk.error("an error")
     talk.prompt()
@@ -286,7 +302,7 @@ def test_a_step_is_a_line_with_the_programs_name(capfd: pytest.CaptureFixture[st
 
 
 def test_quiet_says_only_errors(capfd: pytest.CaptureFixture[str]) -> None:
-    talk = cli.Talk("reader", quiet=True)
+    talk = Talk("reader", quiet=True)
     talk.step("a step")
     talk.prompt()
     talk.wait(Reason("waiting for data", missing=True), 10)
@@ -296,17 +312,17 @@ def test_quiet_says_only_errors(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_name_that_is_no_utf8_is_said_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    cli.Talk("writer").error(os.fsdecode(b"caf\xe9"))
+    Talk("writer").error(os.fsdecode(b"caf\xe9"))
     assert capfdbinary.readouterr().err == b"writer: caf\xe9\n"
 
 
 def test_a_line_stays_one_line_whatever_it_mentions(capfd: pytest.CaptureFixture[str]) -> None:
-    cli.Talk("writer").error("a\nb\r\x1b[31m\x7f\0")
+    Talk("writer").error("a\nb\r\x1b[31m\x7f\0")
     assert capfd.readouterr().err == r"writer: a\nb\r\x1b[31m\x7f\x00" + "\n"
 
 
 def test_a_wait_is_told_once_after_a_second_when_somebody_is_missing(capfd: pytest.CaptureFixture[str]) -> None:
-    talk = cli.Talk("reader")
+    talk = Talk("reader")
     nobody, other = Reason("nobody", missing=True), Reason("another", missing=True)
     for reason, waited, said in [
         (nobody, 0.9, ""),
@@ -321,7 +337,7 @@ def test_a_wait_is_told_once_after_a_second_when_somebody_is_missing(capfd: pyte
 
 
 def test_a_long_wait_is_told_once_however_often_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
-    talk = cli.Talk("writer")
+    talk = Talk("writer")
     room, turn = Reason("waiting for room"), Reason("waiting for our turn")
     for reason, waited, said in [
         (room, 2.9, ""),
@@ -340,9 +356,9 @@ def test_a_long_wait_names_the_channel(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key_path: Path
 ) -> None:
     monkeypatch.chdir(key_path.parent)
-    talk = cli.Talk("writer")
+    talk = Talk("writer")
     options = parse("writer", f"--key-path {key_path.name} --channel 2", monkeypatch)
-    place = cli.find_place(options, cli.find_doorway(options, talk), talk)
+    place = find_place(options, find_doorway(options, talk), talk)
     capfd.readouterr()
     talk.wait(Reason("waiting for room"), 3)
     key = place.segment_key & 0xFFFFFFFF
@@ -363,8 +379,8 @@ def test_what_became_of_a_process(capfd: pytest.CaptureFixture[str], code: str, 
         assert child.stdout
         child.stdout.readline()
         try:
-            wait_until(lambda: cli.state_of(child.pid) == said)
-            cli.Talk("reader").wait(Reason(f"pid {child.pid} has it", pid=child.pid), 3)
+            wait_until(lambda: state_of(child.pid) == said)
+            Talk("reader").wait(Reason(f"pid {child.pid} has it", pid=child.pid), 3)
         finally:
             child.kill()
     assert capfd.readouterr().err == f"reader: pid {child.pid}{said} has it\n"
@@ -372,7 +388,7 @@ def test_what_became_of_a_process(capfd: pytest.CaptureFixture[str], code: str, 
 
 @pytest.mark.parametrize("pid", [2**22 + 1, 2**31, 2**32 - 1])
 def test_a_number_that_can_be_no_process(pid: int) -> None:
-    assert cli.state_of(pid) == " (which is no more)"
+    assert state_of(pid) == " (which is no more)"
 
 
 def test_a_process_of_which_proc_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,14 +398,14 @@ def test_a_process_of_which_proc_says_nothing(monkeypatch: pytest.MonkeyPatch) -
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     monkeypatch.setattr("builtins.open", refuse)
-    assert cli.state_of(os.getpid()) == ""
+    assert state_of(os.getpid()) == ""
 
 
 def test_what_is_said_inside_the_doorway_is_written_outside(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key_path: Path
 ) -> None:
-    talk = cli.Talk("writer")
-    with cli.find_doorway(parse("writer", f"--key-path {key_path}", monkeypatch), talk):
+    talk = Talk("writer")
+    with find_doorway(parse("writer", f"--key-path {key_path}", monkeypatch), talk):
         talk.step("one")
         talk.prompt()
         assert capfd.readouterr().err == ""
@@ -398,17 +414,17 @@ def test_what_is_said_inside_the_doorway_is_written_outside(
 
 
 def test_a_signal_in_a_write_loses_no_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    write, talk = os.write, cli.Talk("writer")
+    write, talk = os.write, Talk("writer")
     pieces = iter([4, 0])
 
     def write_a_piece(descriptor: int, text: bytes) -> int:
         size = next(pieces, len(text))
         if not size:
-            raise cli.Interrupted(signal.SIGINT)
+            raise Interrupted(signal.SIGINT)
         return write(descriptor, text[:size])
 
     monkeypatch.setattr(os, "write", write_a_piece)
-    with pytest.raises(cli.Interrupted):
+    with pytest.raises(Interrupted):
         talk.step("one")
     talk.step("two")
     assert capfd.readouterr().err == "writer: one\nwriter: two\n"
@@ -426,8 +442,8 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def raising(error: BaseException) -> Callable[[cli.Talk], NoReturn]:
-    def main(talk: cli.Talk) -> NoReturn:
+def raising(error: BaseException) -> Callable[[Talk], NoReturn]:
+    def main(talk: Talk) -> NoReturn:
         raise error
 
     return main
@@ -435,7 +451,7 @@ def raising(error: BaseException) -> Callable[[cli.Talk], NoReturn]:
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_the_mains_code_is_the_programs(handlers: None, code: int) -> None:
-    assert cli.run("writer", lambda talk: code) == code
+    assert run("writer", lambda talk: code) == code
 
 
 @pytest.mark.parametrize(
@@ -446,46 +462,46 @@ def test_the_mains_code_is_the_programs(handlers: None, code: int) -> None:
         (BadSegment("bad"), 1, "writer: the segment is damaged: bad; `writer.py --remove` removes it\n"),
         (OSError(errno.EIO, "Input/output error"), 1, None),
         (MemoryError(), 1, None),
-        (cli.Interrupted(signal.SIGTERM), 143, "writer: ended by SIGTERM\n"),
+        (Interrupted(signal.SIGTERM), 143, "writer: ended by SIGTERM\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_an_error_is_one_line_and_a_code(
     handlers: None, capfd: pytest.CaptureFixture[str], error: BaseException, code: int, line: str | None
 ) -> None:
-    assert cli.run("writer", raising(error)) == code
+    assert run("writer", raising(error)) == code
     said = capfd.readouterr()
     assert said.out == ""
-    assert said.err == (line or f"writer: {cli.describe(error)}\n")
+    assert said.err == (line or f"writer: {describe(error)}\n")
     assert said.err.count("\n") == 1
 
 
 def test_a_defect_of_ours_is_not_hidden(handlers: None) -> None:
     with pytest.raises(ZeroDivisionError):
-        cli.run("writer", raising(ZeroDivisionError()))
+        run("writer", raising(ZeroDivisionError()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_a_line_and_its_code(
     handlers: None, capfd: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    def main(talk: cli.Talk) -> int:
+    def main(talk: Talk) -> int:
         signal.raise_signal(number)
         return 0
 
-    assert cli.run("reader", main) == 128 + number
+    assert run("reader", main) == 128 + number
     assert capfd.readouterr().err == f"reader: ended by {number.name}\n"
 
 
 def test_after_one_signal_the_next_is_final(handlers: None) -> None:
-    def main(talk: cli.Talk) -> int:
+    def main(talk: Talk) -> int:
         try:
             signal.raise_signal(signal.SIGTERM)
-        except cli.Interrupted:
+        except Interrupted:
             return 0 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 99
         return 98
 
-    assert cli.run("reader", main) == 0
+    assert run("reader", main) == 0
 
 
 @pytest.mark.parametrize(
@@ -493,7 +509,7 @@ def test_after_one_signal_the_next_is_final(handlers: None) -> None:
 )
 def test_nohup_is_respected(handlers: None, number: signal.Signals, kept: bool) -> None:
     signal.signal(number, signal.SIG_IGN)
-    assert cli.run("writer", lambda talk: signal.getsignal(number) is signal.SIG_IGN) == kept
+    assert run("writer", lambda talk: signal.getsignal(number) is signal.SIG_IGN) == kept
 
 
 def test_a_signal_as_soon_as_it_is_heard_is_a_line(
@@ -503,17 +519,17 @@ def test_a_signal_as_soon_as_it_is_heard_is_a_line(
 
     def hear_at_once(number: int, handler: Any) -> None:
         hear(number, handler)
-        if handler is cli._interrupt:
+        if handler is _interrupt:
             signal.raise_signal(number)
 
     monkeypatch.setattr(signal, "signal", hear_at_once)
-    assert cli.run("writer", lambda talk: 0) == 128 + signal.SIGINT
+    assert run("writer", lambda talk: 0) == 128 + signal.SIGINT
     assert capfd.readouterr().err == "writer: ended by SIGINT\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_behind_the_end_changes_nothing(handlers: None, number: signal.Signals) -> None:
-    assert cli.run("writer", lambda talk: 0) == 0
+    assert run("writer", lambda talk: 0) == 0
     signal.raise_signal(number)
 
 
@@ -524,8 +540,8 @@ import os, sys
 descriptor = int(sys.argv[1])
 spare = os.dup(1)
 os.close(descriptor)
-from common import cli
-cli.run("writer", lambda talk: 0)
+from common.cli.run import run
+run("writer", lambda talk: 0)
 opened = os.open("/dev/null", os.O_RDWR)
 try:
     os.read(0, 1) if descriptor == 0 else os.write(descriptor, b"x")
@@ -568,12 +584,12 @@ class Bar:
 @pytest.mark.parametrize(("fails_at", "updates"), [("start", 0), ("update", 1), ("stop", 3), ("never", 3)])
 def test_a_terminal_that_is_gone_ends_no_transfer(monkeypatch: pytest.MonkeyPatch, fails_at: str, updates: int) -> None:
     bar, end = Bar(fails_at), SimpleNamespace(on_progress=None, bytes=5, records=1)
-    monkeypatch.setattr(cli, "_progress_bar", bar.start)
-    monkeypatch.setattr(cli, "WORTH_SAYING", 0)
-    monkeypatch.setattr(cli, "REFRESH", 0)
+    monkeypatch.setattr("common.cli.tally._progress_bar", bar.start)
+    monkeypatch.setattr("common.cli.tally.WORTH_SAYING", 0)
+    monkeypatch.setattr("common.cli.tally.REFRESH", 0)
     monkeypatch.setattr(os, "isatty", lambda _: True)
     options = argparse.Namespace(quiet=False, no_progress=False, trace=False)
-    with cli.Tally(cast(End, end), options, bar=True) as tally:
+    with Tally(cast(End, end), options, bar=True) as tally:
         for _ in range(3):
             if end.on_progress:
                 end.on_progress()
@@ -588,15 +604,15 @@ def test_the_bar_of_a_resumed_file_has_no_total(
     """How much of it is left is known only in the turn."""
     totals: list[int | None] = []
 
-    class Tally(cli.Tally):
+    class Noting(Tally):
         def __init__(self, *arguments: Any, total: int | None, **others: Any) -> None:
             totals.append(total)
             super().__init__(*arguments, total=total, **others)
 
-    monkeypatch.setattr(cli, "Tally", Tally)
+    monkeypatch.setattr(writer, "Tally", Noting)
     (tmp_path / "input").write_bytes(b"12345")
     options = parse("writer", f"--quiet --file F{resume}", monkeypatch)
     with Local(key_path) as local, (tmp_path / "input").open("rb") as file:
         record = writer.make_record(file.fileno(), options)
-        writer.write(local.writer(), file.fileno(), record, options, cli.Talk("writer", quiet=True))
+        writer.write(local.writer(), file.fileno(), record, options, Talk("writer", quiet=True))
     assert totals == [total]

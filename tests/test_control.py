@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from common import cli, sysv
-from common.channel import WriteEnd
-from common.control import change
-from common.ipc import CallFailed, ChannelError, Gone
+from common.channel.write import WriteEnd
+from common.cli import control
+from common.cli.control import change
+from common.cli.streams import MessageSource
+from common.cli.talk import Talk
+from common.errors import CallFailed, ChannelError, Gone
+from common.ipc import sysv_calls as sysv
+from common.ipc.sysv import SysvObjects
 from common.layout import PAGE, REMOVED, SEMAPHORES
-from common.streams import MessageSource
-from common.sysv_family import SysvFamily
 from tests.helpers import is_root, wait_until
 from tests.in_process import NOBODY, Collector, Local, as_nobody, in_thread
 
@@ -28,7 +30,7 @@ def local(key_path: Path) -> Iterator[Local]:
         yield channel
 
 
-class Listener(cli.Talk):
+class Listener(Talk):
     """Keeps what is said."""
 
     def __init__(self) -> None:
@@ -39,7 +41,7 @@ class Listener(cli.Talk):
         self.steps.append(text)
 
 
-def control(local: Local, **given: Any) -> str:
+def run_control(local: Local, **given: Any) -> str:
     """Run writer.py's --chmod, --chown or --remove; the last thing it says."""
     options = argparse.Namespace(
         **{
@@ -59,8 +61,8 @@ def control(local: Local, **given: Any) -> str:
 
 
 def shmid_of(end: WriteEnd) -> int:
-    assert isinstance(end.family, SysvFamily)
-    return end.family.shmid
+    assert isinstance(end.objects, SysvObjects)
+    return end.objects.shmid
 
 
 @needs_root
@@ -76,22 +78,22 @@ def shmid_of(end: WriteEnd) -> int:
 )
 def test_chmod_and_chown(local: Local, given: dict[str, Any], mode: int, owner: tuple[int, int]) -> None:
     writer = local.writer()
-    said = control(local, **given)
+    said = run_control(local, **given)
     assert said == (f"segment {shmid_of(writer)} and its semaphores: mode {mode:04o}, uid {owner[0]}, gid {owner[1]}")
-    assert isinstance(writer.family, SysvFamily)
-    stat = writer.family.stat()
+    assert isinstance(writer.objects, SysvObjects)
+    stat = writer.objects.stat()
     assert (stat.mode, (stat.uid, stat.gid)) == (mode, owner)
-    assert {(s.mode, (s.uid, s.gid)) for s in writer.family.semaphores} == {(mode, owner)}
+    assert {(s.mode, (s.uid, s.gid)) for s in writer.objects.semaphores} == {(mode, owner)}
 
 
 def test_chmod_leaves_no_trace_in_the_ring(local: Local) -> None:
     writer = local.writer()
     writer.send(MessageSource(b"data"))
-    assert isinstance(writer.family, SysvFamily)
-    before = bytes(writer.family.memory)
-    control(local, chmod=0o600)
-    assert bytes(writer.family.memory) == before
-    assert writer.family.alone()
+    assert isinstance(writer.objects, SysvObjects)
+    before = bytes(writer.objects.memory)
+    run_control(local, chmod=0o600)
+    assert bytes(writer.objects.memory) == before
+    assert writer.objects.alone()
 
 
 def test_remove_takes_everything_whatever_is_in_it(local: Local) -> None:
@@ -100,7 +102,7 @@ def test_remove_takes_everything_whatever_is_in_it(local: Local) -> None:
         writer.send(MessageSource(message))
     shmid = shmid_of(writer)
     local.detach(writer)
-    assert control(local, remove=True) == (
+    assert run_control(local, remove=True) == (
         f"removed 5 semaphores, marked segment {shmid} for removal: it is gone; 2 slots unread"
     )
     assert local.objects() == []
@@ -110,7 +112,7 @@ def test_remove_takes_everything_whatever_is_in_it(local: Local) -> None:
 
 def test_remove_under_others_frees_the_key_and_waits_for_their_detach(local: Local) -> None:
     writer, reader = local.writer(), local.reader()
-    said = control(local, remove=True)
+    said = run_control(local, remove=True)
     assert "it goes with the last detach, of 2 others; 0 slots unread" in said
     assert local.objects() == []
     assert writer.ring.header.state == reader.ring.header.state == REMOVED
@@ -123,7 +125,7 @@ def test_remove_ends_a_waiting_reader(local: Local) -> None:
     reader = local.reader()
     with in_thread(lambda: reader.receive(Collector())) as received:
         wait_until(lambda: local.said, "a heartbeat of the waiting reader")
-        control(local, remove=True)
+        run_control(local, remove=True)
         with pytest.raises((Gone, ChannelError)):
             received()
 
@@ -131,14 +133,14 @@ def test_remove_ends_a_waiting_reader(local: Local) -> None:
 def test_remove_of_a_damaged_ring(local: Local) -> None:
     writer = local.writer()
     writer.ring.header.head, writer.ring.header.tail = 5, 2**64 - 1
-    assert control(local, remove=True).endswith("; 0 slots unread")
+    assert run_control(local, remove=True).endswith("; 0 slots unread")
     assert local.objects() == []
 
 
 @pytest.mark.parametrize("given", [{"remove": True}, {"chmod": 0o600}, {"chown": (0, None)}], ids=str)
 def test_where_there_is_no_channel(local: Local, given: dict[str, Any]) -> None:
     with pytest.raises(CallFailed) as error:
-        control(local, **given)
+        run_control(local, **given)
     assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
 
 
@@ -146,18 +148,18 @@ def test_where_there_is_no_channel(local: Local, given: dict[str, Any]) -> None:
 @pytest.mark.parametrize("given", [{"remove": True}, {"chmod": 0o600}, {"chown": (NOBODY, None)}], ids=str)
 def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: dict[str, Any]) -> None:
     writer = local.writer()
-    assert isinstance(writer.family, SysvFamily)
-    writer.family.set_mode(0o666)
-    before = writer.family.stat()
+    assert isinstance(writer.objects, SysvObjects)
+    writer.objects.set_mode(0o666)
+    before = writer.objects.stat()
     doorway = writer.doorway
     with pytest.MonkeyPatch.context() as patch, as_nobody():
         # Another user could not reach this test's directory: hand over the door and the keys.
-        patch.setattr(cli, "find_doorway", lambda *_: doorway)
-        patch.setattr(cli, "find_place", lambda *_: local.place)
+        patch.setattr(control, "find_doorway", lambda *_: doorway)
+        patch.setattr(control, "find_place", lambda *_: local.place)
         with pytest.raises(CallFailed) as error:
-            change(argparse.Namespace(**{"chmod": None, "chown": None, "remove": False} | given), cli.Talk("writer"))
+            change(argparse.Namespace(**{"chmod": None, "chown": None, "remove": False} | given), Talk("writer"))
     assert (error.value.name, error.value.strerror) == ("shmctl", "Operation not permitted")
-    assert writer.family.stat()._replace(attach_time=0, detach_time=0, last_pid=0) == before._replace(
+    assert writer.objects.stat()._replace(attach_time=0, detach_time=0, last_pid=0) == before._replace(
         attach_time=0, detach_time=0, last_pid=0
     )
     assert writer.ring.header.state != REMOVED
@@ -168,22 +170,22 @@ def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: di
 def test_an_owner_who_gives_the_channel_away_has_succeeded(local: Local) -> None:
     """He is not its creator, so he may not even look at it any more."""
     writer = local.writer()
-    assert isinstance(writer.family, SysvFamily)
-    writer.family.set_mode(0o600)
-    writer.family.set_owner(NOBODY, NOBODY)
+    assert isinstance(writer.objects, SysvObjects)
+    writer.objects.set_mode(0o600)
+    writer.objects.set_owner(NOBODY, NOBODY)
     listener = Listener()
     with pytest.MonkeyPatch.context() as patch, as_nobody():
-        patch.setattr(cli, "find_doorway", lambda *_: writer.doorway)
-        patch.setattr(cli, "find_place", lambda *_: local.place)
+        patch.setattr(control, "find_doorway", lambda *_: writer.doorway)
+        patch.setattr(control, "find_place", lambda *_: local.place)
         assert change(argparse.Namespace(chmod=None, chown=(1, None), remove=False), listener) == 0
     assert listener.steps == [f"segment {shmid_of(writer)} and its semaphores: done"]
-    assert {owned.uid for owned in (writer.family.stat(), *writer.family.semaphores)} == {1}
+    assert {owned.uid for owned in (writer.objects.stat(), *writer.objects.semaphores)} == {1}
 
 
 def test_a_foreign_segment_is_not_removed(local: Local) -> None:
     shmid = sysv.create_segment(local.place.segment_key, PAGE, 0o600)
     with pytest.raises(ChannelError, match=f"ipcrm -m {shmid}$"):
-        control(local, remove=True)
+        run_control(local, remove=True)
     assert local.objects() == ["segment"]
 
 
@@ -193,7 +195,7 @@ def test_remove_of_what_ipcrm_left(local: Local) -> None:
     sysv.remove_segment(shmid_of(writer))
     local.detach(writer)
     assert local.objects() == list(SEMAPHORES)
-    assert control(local, remove=True) == "removed 5 semaphores, whose segment was gone already"
+    assert run_control(local, remove=True) == "removed 5 semaphores, whose segment was gone already"
     assert local.objects() == []
 
 
@@ -204,12 +206,12 @@ def test_remove_fails_when_something_of_ours_stays(local: Local, capfd: pytest.C
     sysv.remove_semaphore(sysv.open_semaphore(local.place.semaphore_keys[1]))
     other = sysv.create_semaphore(local.place.semaphore_keys[1], 0o600, 0)
     with pytest.raises(AssertionError):  # the exit code is 1
-        control(local, remove=True)
+        run_control(local, remove=True)
     assert capfd.readouterr().err == (
         f"writer: removed 4 semaphores (left semaphore {other.id} (empty_slots): the channel does not note it), marked"
         f" segment {shmid} for removal: it is gone; 0 slots unread; if nobody needs what was left, `writer.py --remove`"
         " once more clears it\n"
     )
     assert local.objects() == ["empty_slots"]
-    assert control(local, remove=True) == "removed 1 semaphore, whose segment was gone already"
+    assert run_control(local, remove=True) == "removed 1 semaphore, whose segment was gone already"
     assert local.objects() == []

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from common.doorway import FlockDoorway
+from common.ipc.doorway import FlockDoorway
 from tests.helpers import PATIENCE
 from tests.in_process import ignore, in_thread, python, run_python
 
 HOLD = """
 import sys
-from common.doorway import FlockDoorway
+from common.ipc.doorway import FlockDoorway
 with FlockDoorway(sys.argv[1], lambda waited: None):
     print("inside", flush=True)
     sys.stdin.read()
@@ -277,7 +277,7 @@ def test_a_signal_that_was_blocked_before_stays_blocked(path: Path, number: sign
 def test_sigterm_in_the_doorway_ends_the_program_behind_it(path: Path) -> None:
     code = """
 import os, signal, sys
-from common.doorway import FlockDoorway
+from common.ipc.doorway import FlockDoorway
 with FlockDoorway(sys.argv[1], lambda waited: None):
     os.kill(os.getpid(), signal.SIGTERM)
     os.write(1, b"still inside")

@@ -6,8 +6,9 @@ from itertools import product
 
 import pytest
 
-from common.ending import _TABLE, Ending, Facts, judge
-from common.layout import FINISHED, OPEN, REMOVED, BadSegment
+from common.channel.ending import _TABLE, Ending, Facts, judge
+from common.errors import BadSegment
+from common.layout import FINISHED, OPEN, REMOVED
 
 # Two writers joined and left, none lives, all is read and the last record has its end.
 OVER = Facts(OPEN, marked=False, joined=2, left=2, live=False, unread=0, unfinished=False)

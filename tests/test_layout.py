@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from common.channel.ring import Ring
+from common.errors import BadSegment
 from common.layout import (
     ABORTED,
     CHECKED,
@@ -27,11 +29,9 @@ from common.layout import (
     SLOT,
     UNKNOWN,
     VERSION,
-    BadSegment,
     Geometry,
     Header,
     OutputNote,
-    Ring,
     SlotHeader,
     read_geometry,
 )
@@ -194,7 +194,7 @@ def test_a_slot_header_comes_back_as_it_was_written(ring: Ring) -> None:
 
 
 def test_take_stores_taken_and_nothing_else(memory: bytearray, ring: Ring) -> None:
-    ring.take(1, 0xFFFFFFFF)
+    ring.set_taken(1, 0xFFFFFFFF)
     at = PAGE + 64
     assert bytes(memory[at : at + 64]) == ones(64, 44, 4)
 
@@ -365,10 +365,10 @@ def test_fragments_share_a_slot_when_their_numbers_are_slot_count_apart(ring: Ri
     assert [ring.read_slot(number) for number in (0, 1, 2, 3)] == [slots[3], slots[1], slots[2], slots[3]]
 
 
-@pytest.mark.parametrize("use", ["read_slot", "write_slot", "take"])
+@pytest.mark.parametrize("use", ["read_slot", "write_slot", "set_taken"])
 def test_the_last_number_of_all_is_no_fragments(memory: bytearray, ring: Ring, use: str) -> None:
     before = bytes(memory)
-    arguments: dict[str, tuple[Any, ...]] = {"read_slot": (), "write_slot": (SlotHeader(*[1] * 9),), "take": (1,)}
+    arguments: dict[str, tuple[Any, ...]] = {"read_slot": (), "write_slot": (SlotHeader(*[1] * 9),), "set_taken": (1,)}
     with pytest.raises(BadSegment, match=rf"^head or tail is {UNKNOWN}, which cannot be counted further$"):
         getattr(ring, use)(UNKNOWN, *arguments[use])
     assert bytes(memory) == before

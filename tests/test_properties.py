@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from common import streams
-from common.channel import ReadEnd, WriteEnd
+from common.channel.read import ReadEnd
+from common.channel.write import WriteEnd
+from common.cli import streams
+from common.cli.streams import MessageSource
 from common.layout import PAGE, UNKNOWN, Geometry
-from common.streams import MessageSource
 from tests.helpers import PATIENCE, Pair, finish
 from tests.in_process import Collector, Died, Local, Script, in_thread, stream
 
@@ -268,7 +269,7 @@ class RingMachine(RuleBasedStateMachine):
             source = Script(random_bytes(seed, size + more), dies_at=size)
             with pytest.raises(Died):
                 self.writer.send(source)
-            self.writer.family.writers.leave()  # as the kernel does for a process
+            self.writer.objects.writers.leave()  # as the kernel does for a process
             self.local.detach(self.writer)
             self.writer = self.local.writer()
             self.ring.append(Slots(random_bytes(seed, size + more)[:size], fragments, whole=False))

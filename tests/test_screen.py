@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from common.ending import Ending
+from common.channel.ending import Ending
 from common.layout import SEMAPHORES
-from common.screen import draw
+from common.show.screen import draw
 
 NOW = 1_800_000_000
 STATUS: dict[str, Any] = {

@@ -19,10 +19,10 @@ from typing import Any, cast
 
 import pytest
 
-from common import streams
-from common.channel import Source, WriteEnd
+from common.channel.write import Source, WriteEnd
+from common.cli import streams
+from common.cli.streams import FileSink, FileSource, MessageSource, StreamSink, open_output, read_into, read_some
 from common.layout import UNKNOWN
-from common.streams import FileSink, FileSource, MessageSource, StreamSink, open_output, read_into, read_some
 from tests.helpers import PATIENCE, wait_until
 from tests.in_process import Died, in_thread
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from common import trace
-from common.ipc import CallFailed
-from common.sysv import Call, _SemidDs, _ShmidDs
+from common.errors import CallFailed
+from common.ipc import trace
+from common.ipc.sysv_calls import Call, _SemidDs, _ShmidDs
 
 KEY = 0x01020AB3
 

@@ -41,4 +41,4 @@ def tear_reader(pair: Pair, committed: int, *arguments: object, **popen: Any) ->
 
     It notes an output's size twice a fragment: before the first byte goes out, and when the last one is out.
     """
-    return run_doomed(pair, f"_note_output:{2 * committed + 2}", "reader", *arguments, **popen)
+    return run_doomed(pair, f"note:{2 * committed + 2}", "reader", *arguments, **popen)

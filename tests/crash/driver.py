@@ -19,14 +19,15 @@ from typing import NamedTuple
 
 import sysv_ipc
 
-import common.cli
-import common.control
-import common.streams
-import common.trace  # noqa: F401  loaded here, once, for every program forked from here
-from common.doorway import FlockDoorway
-from common.ipc import CallFailed
-from common.layout import MAGIC, OPEN, Header, Ring
-from common.sysv_family import Place, find_channel
+import common.cli.control
+import common.cli.streams
+import common.ipc.trace  # noqa: F401  loaded here, once, for every program forked from here
+from common.channel.ring import Ring
+from common.errors import CallFailed
+from common.ipc.doorway import FlockDoorway
+from common.ipc.lifecycle import find_channel
+from common.ipc.place import Place
+from common.layout import MAGIC, OPEN, Header
 from tests.crash import stepper
 from tests.helpers import PATIENCE, ROOT, left_behind, wait_until
 

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from unittest import mock
 
-from common import streams
+from common.cli import streams
 from common.layout import FINISHED, OPEN
 from tests.crash.driver import CONTENT, SLOT_SIZE, Channel, Child, Stage
 from tests.crash.stepper import Strike, at_call
@@ -183,7 +183,7 @@ def reader_to_a_file(stage: Stage, strike: Strike) -> bool:
 def reader_resumes(stage: Stage, strike: Strike) -> bool:
     """The one that resumes dies too, and is resumed."""
     _fill(stage)
-    assert stage.kill(at_call("_note_output", 4), "reader", "--output", stage.output)
+    assert stage.kill(at_call("note", 4), "reader", "--output", stage.output)
     return _kill_and_resume_reader(stage, strike, "--resume")
 
 

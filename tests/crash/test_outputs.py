@@ -11,7 +11,7 @@ from tests.crash.driver import CONTENT
 from tests.helpers import Finished, Pair
 
 HOLDS = (
-    "reader: the output already holds {} bytes that were received from this channel: add --resume to continue it, or"
+    "reader: the output already holds what was received from this channel ({} bytes): add --resume to continue it, or"
     " name another --output\n"
 )
 OTHER = "reader: cannot resume this output: it is not the one that the last reader was writing"

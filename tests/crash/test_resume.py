@@ -294,7 +294,7 @@ def test_without_resume_a_begun_output_is_not_overwritten(pair: Pair, content: P
     assert pair.write("--file", content, *RING).code == 0
     tear_reader(pair, 1, "--output", output)
     error = the_error(pair.read("--quiet", "--output", output))
-    assert f"the output already holds {SLOT_SIZE} bytes that were received from this channel: add --resume" in error
+    assert f"the output already holds what was received from this channel ({SLOT_SIZE} bytes): add --resume" in error
     assert output.read_bytes() == CONTENT[:HALF]
     assert pair.read("--output", output, "--resume").code == 0
     assert output.read_bytes() == CONTENT

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from common.layout import FIRST, LAST, Ring, SlotHeader
-from common.sysv_family import Place, find_channel
+from common.channel.ring import Ring
+from common.ipc.lifecycle import find_channel
+from common.ipc.place import Place
+from common.layout import FIRST, LAST, SlotHeader
 from tests.crash.doomed import RING, tear_writer
 from tests.crash.driver import CONTENT, SLOT_SIZE
 from tests.helpers import Finished, Pair

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import layout
+from common.ipc.lifecycle import DEFAULT_GEOMETRY
 from common.layout import PAGE, SEMAPHORES, SLOT, Header, SlotHeader
-from common.sysv_family import DEFAULT_GEOMETRY
 
 PICTURE = Path(__file__).with_name("segment.svg")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import sysv_ipc
 
-from common import cli, sysv
+from common.cli import options as command_line
+from common.ipc import sysv_calls as sysv
 from tests.docs.draw_segment import PICTURE, draw
 from tests.docs.transcripts import READMES, Stage, agree, normalise, read_blocks, read_steps
 from tests.helpers import ROOT, keys_of, left_behind
@@ -137,7 +138,7 @@ def test_every_command_line_is_one_that_we_accept(
     program: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [f"{program}.py", *arguments])
-    getattr(cli, f"{program}_options")()
+    getattr(command_line, f"{program}_options")()
 
 
 def test_every_call_of_ours_is_in_the_table() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import sysv_ipc
 
-from common import sysv
+from common.ipc import sysv_calls as sysv
 from tests.e2e.launch import Stopping, hold, start_together
 from tests.e2e.watch import (
     SHM_DEST,

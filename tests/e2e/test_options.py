@@ -206,10 +206,7 @@ class TestCreation:
         assert pair.write("--exclusive", "one").code == 0
         refused = pair.write("--exclusive", "--quiet", "two")
         assert refused.code == 1
-        assert (
-            ", IPC_CREAT|IPC_EXCL|0660): EEXIST (File exists): a segment with this key exists; leave --exclusive out to join it"
-            in refused.err
-        )
+        assert ", IPC_CREAT|IPC_EXCL|0660): EEXIST (File exists): a segment with this key exists; " in refused.err
         assert refused.err.count("\n") == 1
         assert pair.read().out == b"one\n"
 

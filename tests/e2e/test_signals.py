@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import reader
-from common import cli
+from common.cli.run import Interrupted
+from common.cli.talk import Talk
 from common.layout import SEMAPHORES
 from tests.e2e.launch import Child, start_command
 from tests.e2e.watch import (
@@ -352,15 +353,15 @@ def test_reader_ended_as_soon_as_it_is_attached(
     """It leaves like any other: what is over (and was kept) it removes, and it is attached to nothing any more."""
 
     def interrupted(*_: object) -> None:
-        raise cli.Interrupted(signal.SIGINT)
+        raise Interrupted(signal.SIGINT)
 
     assert pair.write("--lines", stdin=sent or b"read\n").code == 0
     if not sent:
         assert pair.read("--keep").code == 0
     monkeypatch.setattr(sys, "argv", pair.command("reader", "--quiet")[1:])
-    monkeypatch.setattr(cli.Talk, "attached", interrupted)
-    with pytest.raises(cli.Interrupted):
-        reader.main(cli.Talk("reader"))
+    monkeypatch.setattr(Talk, "attached", interrupted)
+    with pytest.raises(Interrupted):
+        reader.main(Talk("reader"))
     assert objects(place_of(pair.key_path)) == left
     assert_in_order(pair)
     if left:

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from common import sysv
+from common.ipc import sysv_calls as sysv
 from common.layout import SEMAPHORES
 from tests.e2e.watch import sleeps_on
 from tests.faults.tools import SLOT_SIZE, SLOTS, Transfer

@@ -2,7 +2,7 @@
 
 It needs atheris (`pip install atheris`; Linux, and a CPython that it has a wheel for), which no other test does. An
 input is a recipe: which action, on how full a channel, which stores before it and which while it runs. The run fails
-on the first error that cli.run would not turn into one line; it prints that input, and `--input FILE` repeats it.
+on the first error that run would not turn into one line; it prints that input, and `--input FILE` repeats it.
 """
 
 from __future__ import annotations

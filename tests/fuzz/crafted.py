@@ -8,12 +8,14 @@ from pathlib import Path
 
 import sysv_ipc
 
-from common import sysv
-from common.channel import Patience, WriteEnd
-from common.doorway import FlockDoorway
+from common.channel.end import Patience
+from common.channel.write import WriteEnd
+from common.cli.streams import MessageSource
+from common.ipc import sysv_calls as sysv
+from common.ipc.doorway import FlockDoorway
+from common.ipc.lifecycle import Wanted, join_channel
+from common.ipc.place import Place
 from common.layout import PAGE
-from common.streams import MessageSource
-from common.sysv_family import Place, Wanted, join_channel
 from tests.fuzz.pokes import Poke
 from tests.in_process import ignore, place_of, remove_objects
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from common.channel import Patience, Reason
-from common.ipc import Gone, TimedOut
-from common.layout import FIRST, LAST, MAGIC, OPEN, PAGE, VERSION, Geometry, Header, Ring, SlotHeader
+from common.channel.end import Patience, Reason
+from common.channel.ring import Ring
+from common.errors import Gone, TimedOut
+from common.layout import FIRST, LAST, MAGIC, OPEN, PAGE, VERSION, Geometry, Header, SlotHeader
 
 GEOMETRY = Geometry(slot_count=3, slot_size=PAGE)
 HEARTBEATS = 3  # of a wait, before it gives up

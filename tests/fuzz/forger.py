@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from common import sysv
-from common.ipc import Gone
+from common.errors import Gone
+from common.ipc import sysv_calls as sysv
 from common.layout import SEMAPHORES
 from tests.in_process import place_of
 

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from common.channel import ReadEnd, Receipt, WriteEnd
-from common.ipc import CallFailed, ChannelError
-from common.layout import FIRST, LAST, LINES, PAGE, BadSegment, Ring
-from common.streams import MessageSource
+from common.channel.output import Output
+from common.channel.read import ReadEnd, Receipt
+from common.channel.ring import Ring
+from common.channel.write import WriteEnd
+from common.cli.streams import MessageSource
+from common.errors import BadSegment, CallFailed, ChannelError
+from common.layout import FIRST, LAST, LINES, PAGE
 from tests.fuzz.fakes import FakeFamily, FakeSink, OpenDoorway, ShortPatience, add_fragment, open_memory
 from tests.fuzz.pokes import Poke, header_poke
 
@@ -41,6 +44,10 @@ def _receive(resume: bool, at_most: int | None) -> Action:
     )
 
 
+def _finish(end: ReadEnd, sink: FakeSink) -> None:
+    end.finish_if_over(Output(sink, end.ring, resume=False))
+
+
 def _join_and_leave(family: FakeFamily) -> None:
     end = writer(family)
     end.join()
@@ -51,7 +58,7 @@ READING: dict[str, Action] = {
     "receive": _receive(False, None),
     "receive --resume": _receive(True, None),
     "receive --count": _receive(False, 1),
-    "finish": lambda family: reader(family).finish_if_over(FakeSink(family.interfere, b"")),
+    "finish": lambda family: _finish(reader(family), FakeSink(family.interfere)),
     "unread": lambda family: reader(family).unread(),
 }
 WRITING: dict[str, Action] = {

@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from common.layout import PAGE, Header, Ring
+from common.channel.ring import Ring
+from common.layout import PAGE, Header
 from tests.fuzz.crafted import attached
 from tests.fuzz.pokes import HEADER_FIELDS, SLOT_FIELDS, Poke, header_poke, slot_poke
 

@@ -1,6 +1,6 @@
 """Hostile bytes against both ends of the ring, at rest and while they run, over a family in a bytearray.
 
-Promised of every case: it works, or it ends with an error that cli.run turns into one line; it ends; the reader
+Promised of every case: it works, or it ends with an error that run turns into one line; it ends; the reader
 stores nothing outside the header and its own `taken`, the writer nothing outside the one slot that it fills.
 """
 
@@ -18,20 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.ipc import CallFailed, TimedOut
-from common.layout import (
-    FINISHED,
-    FIRST,
-    LAST,
-    PAGE,
-    REMOVED,
-    UNKNOWN,
-    BadSegment,
-    Header,
-    OutputNote,
-    Ring,
-)
-from common.streams import MessageSource
+from common.channel.ring import Ring
+from common.cli.streams import MessageSource
+from common.errors import BadSegment, CallFailed, TimedOut
+from common.layout import FINISHED, FIRST, LAST, PAGE, REMOVED, UNKNOWN, Header, OutputNote
 from tests.fuzz.effort import effort
 from tests.fuzz.fakes import GEOMETRY, FakeFamily, FakeSink, add_fragment, open_memory
 from tests.fuzz.pokes import SLOT_FIELDS, Poke, header_poke, pokes, slot_poke
@@ -202,7 +192,7 @@ def test_tokens_without_end_do_not_outrun_the_timeout(monkeypatch: pytest.Monkey
     family.writers.value = 1
     family.empty_slots.value = family.full_slots.value = 32767
     scribble(family, memory, [])
-    monkeypatch.setattr("common.channel.monotonic", itertools.count(0, 0.01).__next__)
+    monkeypatch.setattr("common.channel.end.monotonic", itertools.count(0, 0.01).__next__)
     with pytest.raises(TimedOut):
         ACTIONS[action](family)
 
@@ -352,7 +342,7 @@ def _scribbling_crc32(memory: bytearray, *, before: bool) -> Callable[[Any], int
 def test_verify_writes_out_the_very_bytes_that_it_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer changes the slot between the reader's checksum and its write."""
     memory, data = _checked_channel()
-    monkeypatch.setattr("common.channel.zlib.crc32", _scribbling_crc32(memory, before=False))
+    monkeypatch.setattr("common.channel.read.zlib.crc32", _scribbling_crc32(memory, before=False))
     assert _received(memory) == data
 
 
@@ -362,7 +352,7 @@ def test_verify_sums_the_very_bytes_that_it_was_given(monkeypatch: pytest.Monkey
     end = writer(FakeFamily(memory))
     end.join()
     with monkeypatch.context() as patched:
-        patched.setattr("common.channel.zlib.crc32", _scribbling_crc32(memory, before=True))
+        patched.setattr("common.channel.read.zlib.crc32", _scribbling_crc32(memory, before=True))
         end.send(MessageSource(b"the very bytes"), verify=True)
     end.leave()
     assert _received(memory) in (None, b"the very bytes")

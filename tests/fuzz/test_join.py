@@ -17,10 +17,14 @@ import sysv_ipc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import control, sysv
-from common.layout import HALF_MADE, MAGIC, PAGE, BadSegment
-from common.sysv_family import Place, SysvFamily, Wanted, find_channel, join_channel, open_channel
-from common.view import read_status
+from common.cli import control
+from common.errors import BadSegment
+from common.ipc import sysv_calls as sysv
+from common.ipc.lifecycle import Wanted, find_channel, join_channel, open_channel
+from common.ipc.place import Place
+from common.ipc.sysv import SysvObjects
+from common.layout import HALF_MADE, MAGIC, PAGE
+from common.show.status import read_status
 from tests.fuzz.crafted import attached, falsified_channel
 from tests.fuzz.effort import effort
 from tests.fuzz.pokes import Poke, header_poke, pokes
@@ -30,7 +34,7 @@ from tests.in_process import ignore
 Visit = Callable[[Place], Any]
 
 
-def _detached(family: SysvFamily | None) -> None:
+def _detached(family: SysvObjects | None) -> None:
     if family:
         family.detach()
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import sysv_ipc
 
-from common import sysv
+from common.ipc import sysv_calls as sysv
 from common.layout import FINISHED, HALF_MADE, MAGIC, PAGE
 from tests.fuzz.crafted import PAYLOAD, falsified_channel, foreign_segment
 from tests.fuzz.pokes import Poke, header_poke, slot_poke

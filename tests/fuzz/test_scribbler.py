@@ -19,7 +19,7 @@ from random import Random
 
 import pytest
 
-from common import sysv
+from common.ipc import sysv_calls as sysv
 from common.layout import SEMAPHORES
 from tests.helpers import PATIENCE, ROOT, Finished, Pair, finish, wait_until
 from tests.in_process import place_of, remove_objects

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 import sysv_ipc
 
-from common import sysv
+from common.ipc import sysv_calls as sysv
+from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel
+from common.ipc.sysv import SysvObjects
 from common.layout import SEMAPHORES
-from common.sysv_family import DEFAULT_GEOMETRY, SysvFamily, create_channel, find_channel
 from tests.faults.tools import private_mounts
 from tests.helpers import Finished, Pair, wait_until
 from tests.in_process import as_nobody, objects, place_of, python
 from tests.lab.shell import STRANGER, ended, second_user, start
 
 
-def family_of(pair: Pair) -> SysvFamily:
+def family_of(pair: Pair) -> SysvObjects:
     """The channel, to look at; detach it."""
     return find_channel(place_of(pair.key_path), observe=True)
 
@@ -114,7 +115,7 @@ def test_whoever_may_remove_may_do_so_in_any_namespace(pair: Pair) -> None:
 
 ASK = """
 import ctypes, sys
-from common import sysv
+from common.ipc import sysv_calls as sysv
 assert not ctypes.CDLL(None).unshare(0x10000000)  # CLONE_NEWUSER
 print("outside", flush=True)
 sys.stdin.readline()

@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 import sysv_ipc
 
-from common.doorway import FlockDoorway
-from common.ipc import ChannelError
+from common.errors import ChannelError
+from common.ipc.doorway import FlockDoorway
+from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel, open_channel
+from common.ipc.place import Place
 from common.layout import (
     FINISHED,
     HALF_MADE,
@@ -33,7 +35,6 @@ from common.layout import (
     Header,
     read_geometry,
 )
-from common.sysv_family import DEFAULT_GEOMETRY, Place, create_channel, find_channel, open_channel
 from tests.helpers import Pair
 from tests.in_process import as_nobody, place_of
 from tests.lab.calls import calls_in

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from tests.model.explorer import NEVER, Setting
-from tests.model.processes import SOURCE, load_channel
+from tests.model.processes import channel_source, load_channel
 
 
 class Mutation(NamedTuple):
@@ -63,10 +63,10 @@ MUTATIONS = (
         "release before the commit",
         """\
         self.ring.header.head = number + 1  # the commit
-        self.family.full_slots.release()
+        self.objects.full_slots.release()
 """,
         """\
-        self.family.full_slots.release()
+        self.objects.full_slots.release()
         self.ring.header.head = number + 1
 """,
         "no one sleeps for ever",
@@ -76,10 +76,10 @@ MUTATIONS = (
         "release before the tail moves",
         """\
         self.ring.header.tail = number + 1  # the commit
-        self.family.empty_slots.release()
+        self.objects.empty_slots.release()
 """,
         """\
-        self.family.empty_slots.release()
+        self.objects.empty_slots.release()
         self.ring.header.tail = number + 1
 """,
         "no one sleeps for ever",
@@ -143,14 +143,14 @@ MUTATIONS = (
     Mutation(
         "the end is decided by head and tail first, by presence second",
         """\
-        live = state == OPEN and not marked and self.family.writers.present()
+        live = state == OPEN and not marked and self.objects.writers.present()
         # Only now, see drained(); and where a writer may still move head, lag() would take us for a holder of its turn.
         still = state == FINISHED or (state == OPEN and not marked and not live)
         unread = self.ring.lag() if still else 0
 """,
         """\
         unread = self.ring.lag()
-        live = state == OPEN and not marked and self.family.writers.present()
+        live = state == OPEN and not marked and self.objects.writers.present()
         still = state == FINISHED or (state == OPEN and not marked and not live)
 """,
         "no loss",
@@ -167,7 +167,7 @@ MUTATIONS = (
         "a writer leaves without waking the reader",
         """\
             return True
-        self.family.full_slots.release()
+        self.objects.full_slots.release()
         return False
 """,
         """\
@@ -203,11 +203,11 @@ MUTATIONS = (
         """\
         self.ring.header.state = state
         self.removed = True
-        self.family.remove()
+        self.objects.remove()
 """,
         """\
         self.removed = True
-        self.family.remove()
+        self.objects.remove()
         self.ring.header.state = state
 """,
         "no failure",
@@ -236,7 +236,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a writer does not count itself in",
-        "        self.family.writers.enter()\n",
+        "        self.objects.writers.enter()\n",
         "",
         "no failure",
         ONE,
@@ -402,6 +402,6 @@ MUTATIONS = (
 
 def mutated(mutation: Mutation) -> ModuleType:
     """channel.py with the mutation. Fails when the passage that it changes is not there."""
-    source = SOURCE.read_text()
+    source = channel_source()
     assert mutation.old in source, f"channel.py has changed: {mutation.name!r} finds nothing to change"
     return load_channel(source.replace(mutation.old, mutation.new))

@@ -8,6 +8,7 @@ local state, and remembers what the code asked for next. Interleavings are then 
 
 from __future__ import annotations
 
+import ast
 import errno
 import sys
 import zlib
@@ -19,24 +20,31 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
 
-import common.channel
-from common.ipc import Gone, TornRecord
-from common.layout import (
-    _U64,
-    ABORTED,
-    FINISHED,
-    SEMAPHORES,
-    SLOT,
-    TAKEN_OFFSET,
-    FileId,
-    Header,
-    Ring,
-    SlotHeader,
-)
+from common.channel import end, ending, output, read, write
+from common.channel.ring import Ring
+from common.errors import Gone, TornRecord
+from common.layout import _U64, ABORTED, FINISHED, SEMAPHORES, SLOT, TAKEN_OFFSET, FileId, Header, SlotHeader
 from tests.model.monitor import Plan, Record
 from tests.model.world import FRAGMENT, GONE, Operation, compact, new_memory
 
-SOURCE = Path(common.channel.__file__)
+FILES = tuple(Path(module.__file__ or "") for module in (ending, end, output, write, read))
+
+
+def channel_source() -> str:
+    """The protocol as one text, each file behind those that it needs; what they import of each other is there."""
+    return "\n".join(["from __future__ import annotations", *map(_without_own_imports, FILES)])
+
+
+def _without_own_imports(path: Path) -> str:
+    lines = path.read_text().splitlines()
+    for node in ast.parse("\n".join(lines)).body:
+        if isinstance(node, ast.ImportFrom) and node.module in ("__future__", *_OWN):
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = [""] * (last - node.lineno + 1)
+    return "\n".join(lines)
+
+
+_OWN = tuple(f"common.channel.{path.stem}" for path in FILES)
 
 
 class Process(greenlet):  # type: ignore[misc]
@@ -175,8 +183,8 @@ class SimulatedRing(Ring):
         at = self._slot_at(number)
         ask("store", compact(at), bytes(self._memory[at : at + SLOT.size]), None)
 
-    def take(self, number: int, taken: int) -> None:
-        super().take(number, taken)
+    def set_taken(self, number: int, taken: int) -> None:
+        super().set_taken(number, taken)
         at = self._slot_at(number)
         start, stop = TAKEN_OFFSET, TAKEN_OFFSET + 4
         ask("store", compact(at + start), bytes(self._memory[at + start : at + stop]), ("consumed",))
@@ -400,9 +408,9 @@ def _read(channel: Any, patience: Any, plan: Plan, program: Program) -> None:
 
 
 def load_channel(source: str = "") -> ModuleType:
-    """A copy of channel.py with the simulated ring, pids and clock; `source` is its text when that was changed."""
+    """A copy of the protocol with the simulated ring, pids and clock; `source` is its text when that was changed."""
     module = ModuleType("common.channel")
-    exec(compile(source or SOURCE.read_text(), str(SOURCE), "exec"), module.__dict__)
+    exec(compile(source or channel_source(), "common/channel", "exec"), module.__dict__)
     module.__dict__.update(
         Ring=SimulatedRing,
         monotonic=lambda: 0.0,
@@ -542,4 +550,4 @@ def _plain(value: Any) -> Any:
     return getattr(value, "__qualname__", type(value).__name__)
 
 
-_REMEMBERING = ("WriteEnd", "ReadEnd", "_Source", "_Stream", "SharedView")
+_REMEMBERING = ("WriteEnd", "ReadEnd", "Output", "_Source", "_Stream", "SharedView")

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import channel, layout
+from common import layout
+from common.channel import end, ending, output, read, ring, write
 from common.layout import Header
 from tests.model import explorer
 from tests.model.explorer import (
@@ -171,7 +172,7 @@ def loads(node: ast.AST) -> int:
 SHARED = {name for name in vars(SimulatedHeader) if hasattr(vars(SimulatedHeader)[name], "__set__")}
 
 
-@pytest.mark.parametrize("source", [channel, layout], ids=["channel", "layout"])
+@pytest.mark.parametrize("source", [layout, ring, ending, end, output, write, read], ids=lambda module: module.__name__)
 def test_no_statement_loads_two_fields(source: ModuleType) -> None:
     """The first would wait on Python's stack for the second, where fingerprint() cannot see it."""
     statements = [node for node in ast.walk(ast.parse(inspect.getsource(source))) if isinstance(node, ast.stmt)]

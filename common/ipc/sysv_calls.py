@@ -21,7 +21,7 @@ except ModuleNotFoundError:
         " or pip install -r requirements.txt"
     ) from None
 
-from common.ipc import CallFailed, Gone
+from common.errors import CallFailed, Gone
 
 IPC_CREAT: int = sysv_ipc.IPC_CREAT
 IPC_EXCL: int = sysv_ipc.IPC_EXCL

@@ -18,8 +18,19 @@ from typing import Any
 import pytest
 import sysv_ipc
 
-from common import sysv
-from common.ipc import CallFailed, ChannelError, NotOurs
+from common.errors import BadSegment, CallFailed, ChannelError, NotOurs
+from common.ipc import sysv_calls as sysv
+from common.ipc.lifecycle import (
+    DEFAULT_GEOMETRY,
+    Wanted,
+    create_channel,
+    find_channel,
+    join_channel,
+    open_channel,
+    remove_orphans,
+)
+from common.ipc.place import CHANNELS, Place
+from common.ipc.sysv import Removal, SysvObjects
 from common.layout import (
     FINISHED,
     HALF_MADE,
@@ -30,23 +41,9 @@ from common.layout import (
     REMOVED,
     SEMAPHORES,
     VERSION,
-    BadSegment,
     Geometry,
     Header,
     read_geometry,
-)
-from common.sysv_family import (
-    CHANNELS,
-    DEFAULT_GEOMETRY,
-    Place,
-    Removal,
-    SysvFamily,
-    Wanted,
-    create_channel,
-    find_channel,
-    join_channel,
-    open_channel,
-    remove_orphans,
 )
 from tests.helpers import PATIENCE, is_root, wait_until
 from tests.in_process import (
@@ -77,7 +74,7 @@ def place(key_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def family(place: Place) -> Iterator[SysvFamily]:
+def family(place: Place) -> Iterator[SysvObjects]:
     """A new channel, attached."""
     family = create_channel(place, SMALL, MODE)
     yield family
@@ -89,7 +86,7 @@ def attached(place: Place) -> int:
     return sysv.stat_segment(sysv.open_segment(place.segment_key)).attached
 
 
-def header_of(family: SysvFamily) -> dict[str, Any]:
+def header_of(family: SysvObjects) -> dict[str, Any]:
     """The fields that a creation sets."""
     header = Header(family.memory)
     try:
@@ -108,14 +105,14 @@ def header_of(family: SysvFamily) -> dict[str, Any]:
         header.release()
 
 
-def change_header(family: SysvFamily, **fields: Any) -> None:
+def change_header(family: SysvObjects, **fields: Any) -> None:
     header = Header(family.memory)
     for name, value in fields.items():
         setattr(header, name, value)
     header.release()
 
 
-def values(family: SysvFamily) -> list[int]:
+def values(family: SysvObjects) -> list[int]:
     return [sysv.semaphore_value(semaphore) for semaphore in family.semaphores]
 
 
@@ -144,7 +141,7 @@ def test_a_place_without_its_path_is_an_error(tmp_path: Path) -> None:
 # Creation
 
 
-def test_a_new_channel_is_complete(place: Place, family: SysvFamily) -> None:
+def test_a_new_channel_is_complete(place: Place, family: SysvObjects) -> None:
     assert header_of(family) == {
         "magic": MAGIC,
         "version": VERSION,
@@ -166,7 +163,7 @@ def test_the_order_of_a_creation_is_its_proof(place: Place) -> None:
 
     def look(call: sysv.Call) -> None:
         if call.name == "semget" and call.arguments[2] & sysv.IPC_CREAT:
-            there = SysvFamily(place, sysv.open_segment(place.segment_key))
+            there = SysvObjects(place, sysv.open_segment(place.segment_key))
             header = header_of(there)
             seen.append((header["magic"], header["semaphores"]))
             there.detach()
@@ -234,7 +231,9 @@ def test_a_join_creates_with_the_defaults(place: Place) -> None:
 
 @pytest.mark.parametrize("slots", [None, 2])
 @pytest.mark.parametrize("slot_size", [None, PAGE])
-def test_a_join_takes_what_there_is(place: Place, family: SysvFamily, slots: int | None, slot_size: int | None) -> None:
+def test_a_join_takes_what_there_is(
+    place: Place, family: SysvObjects, slots: int | None, slot_size: int | None
+) -> None:
     joined = join_channel(place, JOIN._replace(slots=slots, slot_size=slot_size), ignore)
     assert (joined.shmid, joined.created) == (family.shmid, False)
     joined.semaphores[0].release()
@@ -253,7 +252,7 @@ def test_a_join_takes_what_there_is(place: Place, family: SysvFamily, slots: int
     ],
 )
 def test_a_join_that_wants_something_else_is_refused(
-    place: Place, family: SysvFamily, wanted: Wanted, text: str
+    place: Place, family: SysvObjects, wanted: Wanted, text: str
 ) -> None:
     with pytest.raises((ChannelError, CallFailed), match=text):
         join_channel(place, wanted, ignore)
@@ -267,16 +266,16 @@ def test_exclusive_creates_where_there_is_nothing(place: Place) -> None:
 
 
 def test_exclusive_leaves_nothing_when_ipcrm_comes_between(
-    monkeypatch: pytest.MonkeyPatch, place: Place, family: SysvFamily
+    monkeypatch: pytest.MonkeyPatch, place: Place, family: SysvObjects
 ) -> None:
     """The channel is there when it is opened, and gone when creating it is to say EEXIST."""
 
-    def open_then_ipcrm(*arguments: Any) -> SysvFamily | None:
+    def open_then_ipcrm(*arguments: Any) -> SysvObjects | None:
         opened = open_channel(*arguments)
         sysv.remove_segment(family.shmid)
         return opened
 
-    monkeypatch.setattr("common.sysv_family.open_channel", open_then_ipcrm)
+    monkeypatch.setattr("common.ipc.lifecycle.open_channel", open_then_ipcrm)
     with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed just now, by ipcrm; start again$"):
         join_channel(place, JOIN._replace(exclusive=True), ignore)
     assert objects(place) == []
@@ -290,7 +289,7 @@ def test_there_is_nothing_to_open(place: Place) -> None:
     assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
 
 
-def test_a_damaged_channel_is_not_joined(place: Place, family: SysvFamily) -> None:
+def test_a_damaged_channel_is_not_joined(place: Place, family: SysvObjects) -> None:
     change_header(family, version=9)
     with pytest.raises(BadSegment, match="version 9"):
         open_channel(place, ignore)
@@ -298,7 +297,7 @@ def test_a_damaged_channel_is_not_joined(place: Place, family: SysvFamily) -> No
 
 
 @needs_root
-def test_another_user_is_kept_out(place: Place, family: SysvFamily) -> None:
+def test_another_user_is_kept_out(place: Place, family: SysvObjects) -> None:
     family.set_mode(0o600)
     with as_nobody():
         with pytest.raises(CallFailed, match="Permission denied"):
@@ -351,7 +350,7 @@ def test_whoever_takes_part_hears_whose_channel_it_is(place: Place, owner: int, 
     assert said == [f"segment {shmid} is not ours alone: {whose}"] * 2
 
 
-def test_of_a_channel_of_our_own_nothing_is_said(place: Place, family: SysvFamily) -> None:
+def test_of_a_channel_of_our_own_nothing_is_said(place: Place, family: SysvObjects) -> None:
     joined = join_channel(place, JOIN._replace(mode=MODE), pytest.fail)
     joined.detach()
 
@@ -359,7 +358,7 @@ def test_of_a_channel_of_our_own_nothing_is_said(place: Place, family: SysvFamil
 # Observing and changing
 
 
-def test_an_observer_cannot_write(place: Place, family: SysvFamily) -> None:
+def test_an_observer_cannot_write(place: Place, family: SysvObjects) -> None:
     observer = find_channel(place, observe=True)
     assert observer.memory.readonly
     with pytest.raises(TypeError):
@@ -367,7 +366,7 @@ def test_an_observer_cannot_write(place: Place, family: SysvFamily) -> None:
     observer.detach()
 
 
-def test_stat_removed_and_alone(place: Place, family: SysvFamily) -> None:
+def test_stat_removed_and_alone(place: Place, family: SysvObjects) -> None:
     assert (family.stat().size, family.removed(), family.alone()) == (SMALL.segment_size, False, True)
     other = find_channel(place, observe=True)
     assert not family.alone()
@@ -377,7 +376,7 @@ def test_stat_removed_and_alone(place: Place, family: SysvFamily) -> None:
 
 
 @needs_root
-def test_ipc_set_reaches_all_six(family: SysvFamily) -> None:
+def test_ipc_set_reaches_all_six(family: SysvObjects) -> None:
     family.set_mode(0o604)
     family.set_owner(NOBODY, None)
     family.set_owner(None, 1)
@@ -387,7 +386,7 @@ def test_ipc_set_reaches_all_six(family: SysvFamily) -> None:
 
 
 @needs_root
-def test_check_removable_says_eperm_before_anything_is_changed(place: Place, family: SysvFamily) -> None:
+def test_check_removable_says_eperm_before_anything_is_changed(place: Place, family: SysvObjects) -> None:
     family.set_mode(0o666)
     family.check_removable()
     with as_nobody(), pytest.raises(CallFailed) as error:
@@ -414,7 +413,7 @@ def test_check_removable_asks_for_each_semaphore(place: Place, name: str) -> Non
     family.detach()
 
 
-def test_the_first_missing_semaphore_is_named(family: SysvFamily) -> None:
+def test_the_first_missing_semaphore_is_named(family: SysvObjects) -> None:
     assert family.missing() is None
     for name in reversed(SEMAPHORES):
         sysv.remove_semaphore(family.semaphores[SEMAPHORES.index(name)])
@@ -422,7 +421,7 @@ def test_the_first_missing_semaphore_is_named(family: SysvFamily) -> None:
 
 
 @needs_root
-def test_a_semaphore_that_cannot_be_read_is_not_missing(family: SysvFamily) -> None:
+def test_a_semaphore_that_cannot_be_read_is_not_missing(family: SysvObjects) -> None:
     with as_nobody():
         assert family.missing() is None
 
@@ -442,7 +441,7 @@ def test_check_removable_removes_nothing(place: Place, whose: str) -> None:
 # Removal
 
 
-def test_remove_takes_all_six_and_can_be_repeated(place: Place, family: SysvFamily) -> None:
+def test_remove_takes_all_six_and_can_be_repeated(place: Place, family: SysvObjects) -> None:
     for _ in range(2):
         family.remove()
         assert objects(place) == []
@@ -451,7 +450,7 @@ def test_remove_takes_all_six_and_can_be_repeated(place: Place, family: SysvFami
 
 
 @pytest.mark.parametrize("gone", ALL)
-def test_remove_passes_over_what_is_gone(place: Place, family: SysvFamily, gone: str) -> None:
+def test_remove_passes_over_what_is_gone(place: Place, family: SysvObjects, gone: str) -> None:
     if gone == "segment":
         sysv.remove_segment(family.shmid)
     else:
@@ -464,7 +463,7 @@ def test_remove_passes_over_what_is_gone(place: Place, family: SysvFamily, gone:
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(place: Place, family: SysvFamily, index: int) -> None:
+def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(place: Place, family: SysvObjects, index: int) -> None:
     sysv.remove_semaphore(family.semaphores[index])
     other = sysv.create_semaphore(place.semaphore_keys[index], 0o600, 0)
     family.remove()
@@ -477,7 +476,7 @@ def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(place: Place, fa
 
 
 @needs_root
-def test_what_another_user_left_in_our_way_is_named_and_is_not_ours(place: Place, family: SysvFamily) -> None:
+def test_what_another_user_left_in_our_way_is_named_and_is_not_ours(place: Place, family: SysvObjects) -> None:
     for semaphore in (family.semaphores[0], family.semaphores[2]):
         sysv.remove_semaphore(semaphore)
     theirs = of_nobody(place.semaphore_keys[2])
@@ -640,9 +639,11 @@ def test_a_semaphore_that_somebody_sleeps_on_is_not_adopted(place: Place, sleep:
 
 COUNT_DOWN = """
 import os, sys
-from common import sysv
-from common.layout import Geometry, Header
-from common.sysv_family import Place, create_channel
+from common.ipc import sysv_calls as sysv
+from common.layout import Geometry
+from common.layout import Header
+from common.ipc.place import Place
+from common.ipc.lifecycle import create_channel
 path, calls_left = sys.argv[1], int(sys.argv[2])
 status = os.stat(path)
 place = Place.of(path, 0, (status.st_dev, status.st_ino))
@@ -673,7 +674,7 @@ print("alive")
 )
 NEW_SEGMENT = """
 import os, sys
-from common import sysv
+from common.ipc import sysv_calls as sysv
 if len(sys.argv) > 3:
     os.setuid(int(sys.argv[3]))
 print(sysv.create_segment(int(sys.argv[1]), int(sys.argv[2]), 0o600))
@@ -686,7 +687,7 @@ def segment_of_a_dead(place: Place, size: int = SMALL.segment_size) -> int:
 
 
 def write_header(place: Place, shmid: int, **fields: Any) -> None:
-    family = SysvFamily(place, shmid)
+    family = SysvObjects(place, shmid)
     change_header(family, **fields)
     family.detach()
 
@@ -761,7 +762,7 @@ def test_a_half_made_channel_without_version_has_no_ids_yet(place: Place) -> Non
     """Before the version is stored, the words of the ids mean nothing: 0 is not the id of a semaphore to remove."""
     shmid = segment_of_a_dead(place)
     semaphore = sysv.create_semaphore(place.semaphore_keys[0], MODE, 0)
-    family = SysvFamily(place, shmid)
+    family = SysvObjects(place, shmid)
     change_header(family, magic=HALF_MADE, key_dev=place.dev, key_ino=place.ino)
     header = Header(family.memory)
     header.set_semaphore_id(0, semaphore.id)
@@ -786,14 +787,14 @@ def test_a_leftover_semaphore_goes_with_its_half_made_segment(place: Place) -> N
     assert objects(place) == []
 
 
-def test_a_finished_channel_with_unread_data_is_not_cleared(place: Place, family: SysvFamily) -> None:
+def test_a_finished_channel_with_unread_data_is_not_cleared(place: Place, family: SysvObjects) -> None:
     change_header(family, state=FINISHED, head=2, tail=1)
     with pytest.raises(BadSegment, match=r"^it is marked as finished, and 1 fragments are unread$"):
         open_channel(place, pytest.fail)
     assert objects(place) == ALL
 
 
-def test_a_half_made_channel_of_a_live_creator_is_cleared_in_the_doorway(place: Place, family: SysvFamily) -> None:
+def test_a_half_made_channel_of_a_live_creator_is_cleared_in_the_doorway(place: Place, family: SysvObjects) -> None:
     """Whoever is in the doorway is alone: a creation that is not complete has failed, whoever lives."""
     change_header(family, magic=HALF_MADE)
     said: list[str] = []
@@ -806,7 +807,7 @@ def test_a_half_made_channel_of_a_live_creator_is_cleared_in_the_doorway(place: 
 
 def contents(place: Place, shmid: int) -> bytes:
     """The bytes of a segment. Detached again at once: one that somebody has attached is refused for that alone."""
-    family = SysvFamily(place, shmid, observe=True)
+    family = SysvObjects(place, shmid, observe=True)
     try:
         return bytes(family.memory)
     finally:
@@ -867,7 +868,7 @@ def test_an_empty_segment_of_a_live_creator_is_refused(place: Place) -> None:
 @pytest.mark.parametrize("at", [8, PAGE - 1, PAGE, SMALL.segment_size - 1])
 def test_a_segment_with_one_byte_in_it_is_refused(place: Place, at: int) -> None:
     shmid = segment_of_a_dead(place)
-    family = SysvFamily(place, shmid)
+    family = SysvObjects(place, shmid)
     family.memory[at] = 1
     family.detach()
     assert_named(refused(place, shmid), shmid, os.geteuid(), EMPTY)
@@ -910,7 +911,7 @@ def test_an_empty_segment_that_a_channel_can_have_is_cleared(place: Place, size:
 @pytest.mark.parametrize("magic", [MAGIC, HALF_MADE])
 @pytest.mark.parametrize("change", ["key_dev", "key_ino"])
 def test_the_channel_of_another_path_with_our_key_is_refused(
-    place: Place, family: SysvFamily, magic: bytes, change: str
+    place: Place, family: SysvObjects, magic: bytes, change: str
 ) -> None:
     change_header(family, magic=magic, **{change: 12345})
     assert refused(place, family.shmid, ChannelError) == (
@@ -1017,7 +1018,7 @@ def test_a_replaced_semaphore_is_not_taken_for_the_old_one(place: Place) -> None
     assert (foreign.value, attached(place)) == (1, 0)
 
 
-def test_semaphores_in_use_are_not_made_anew(place: Place, family: SysvFamily) -> None:
+def test_semaphores_in_use_are_not_made_anew(place: Place, family: SysvObjects) -> None:
     sysv.remove_semaphore(family.semaphores[2])
     with pytest.raises(CallFailed) as error:
         open_channel(place, pytest.fail)
@@ -1039,14 +1040,14 @@ def test_a_ring_that_contradicts_itself_gets_no_semaphores(place: Place) -> None
 # The semaphores at work
 
 
-def test_a_counter_counts(family: SysvFamily) -> None:
+def test_a_counter_counts(family: SysvObjects) -> None:
     assert [family.empty_slots.acquire(0) for _ in range(3)] == [True, True, False]
     family.empty_slots.release()
     assert family.empty_slots.acquire(PATIENCE)
     assert not family.empty_slots.acquire(0.001)
 
 
-def test_a_turn_has_one_holder(place: Place, family: SysvFamily) -> None:
+def test_a_turn_has_one_holder(place: Place, family: SysvObjects) -> None:
     other = join_channel(place, JOIN, ignore)
     assert family.writer_turn.holder() is None
     assert family.writer_turn.acquire(0)
@@ -1057,7 +1058,7 @@ def test_a_turn_has_one_holder(place: Place, family: SysvFamily) -> None:
     other.detach()
 
 
-def test_writers_are_counted(family: SysvFamily) -> None:
+def test_writers_are_counted(family: SysvObjects) -> None:
     assert not family.writers.present()
     family.writers.enter()
     family.writers.enter()
@@ -1069,7 +1070,8 @@ def test_writers_are_counted(family: SysvFamily) -> None:
 
 HOLD = """
 import os, sys
-from common.sysv_family import Place, open_channel
+from common.ipc.place import Place
+from common.ipc.lifecycle import open_channel
 path = sys.argv[1]
 status = os.stat(path)
 family = open_channel(Place.of(path, 0, (status.st_dev, status.st_ino)), print)
@@ -1080,7 +1082,7 @@ sys.stdin.read()
 """
 
 
-def test_the_kernel_gives_back_the_turns_and_the_presence_of_the_dead(place: Place, family: SysvFamily) -> None:
+def test_the_kernel_gives_back_the_turns_and_the_presence_of_the_dead(place: Place, family: SysvObjects) -> None:
     with python(HOLD, place.path) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "holding\n"

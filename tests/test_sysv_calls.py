@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from common import sysv
-from common.ipc import CallFailed, Gone
+from common.errors import CallFailed, Gone
+from common.ipc import sysv_calls as sysv
+from common.ipc.sysv_calls import Call
 from common.layout import PAGE
-from common.sysv import Call
 from tests.faults.tools import private_ipc, private_mounts
 from tests.helpers import PATIENCE, ROOT, is_root, wait_until
 from tests.in_process import NOBODY, as_nobody, ignore, in_thread, observing, place_of, remove_objects, run_python
@@ -446,7 +446,7 @@ def test_semctl_eperm_for_another_user(key: int) -> None:
 
 UNDO = """
 import os, sys
-from common import sysv
+from common.ipc import sysv_calls as sysv
 semaphore = sysv.open_semaphore(int(sys.argv[1]))
 semaphore.undo = sys.argv[2] == "undo"
 assert sysv.{take}
@@ -699,12 +699,12 @@ def test_failed_calls_are_reported_too(key: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("setting", "said"), [("0", "False"), ("1", "True")])
 def test_whether_segments_go_with_their_last_detach(setting: str, said: str) -> None:
     command = 'echo "$1" > /proc/sys/kernel/shm_rmid_forced; shift; exec "$@"'
-    ask = [sys.executable, "-c", "from common import sysv; print(sysv.forced_removal())"]
+    ask = [sys.executable, "-c", "from common.ipc import sysv_calls; print(sysv_calls.forced_removal())"]
     words = [*private_ipc(), "sh", "-c", command, "sh", setting, *ask]
     assert subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout == f"{said}\n"
 
 
 def test_a_setting_that_cannot_be_read_is_off() -> None:
-    ask = [sys.executable, "-c", "from common import sysv; print(sysv.forced_removal())"]
+    ask = [sys.executable, "-c", "from common.ipc import sysv_calls; print(sysv_calls.forced_removal())"]
     words = [*private_mounts(), "sh", "-c", 'umount -l /proc; exec "$@"', "sh", *ask]
     assert subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "False\n"

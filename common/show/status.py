@@ -16,11 +16,18 @@ import sys
 import time
 from typing import Any
 
-from common import cli, sysv
-from common.ending import Ending, Facts, judge
-from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, UNKNOWN, BadSegment, Header, Ring
-from common.streams import StreamSink
-from common.sysv_family import Place, SysvFamily, find_channel
+from common.channel.ending import Ending, Facts, judge
+from common.channel.ring import Ring
+from common.cli.leaving import find_doorway
+from common.cli.run import describe
+from common.cli.streams import StreamSink
+from common.cli.talk import Talk, state_of
+from common.errors import BadSegment
+from common.ipc import sysv_calls as sysv
+from common.ipc.lifecycle import find_channel
+from common.ipc.place import Place
+from common.ipc.sysv import SysvObjects
+from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, UNKNOWN, Header
 
 _STATES = {OPEN: "open", FINISHED: "finished", REMOVED: "removed"}
 _AS_THEY_ARE = (
@@ -29,20 +36,20 @@ _AS_THEY_ARE = (
 )
 
 
-def show_status(options: argparse.Namespace, talk: cli.Talk) -> int:
+def show_status(options: argparse.Namespace, talk: Talk) -> int:
     """Show the ring, IPC_STAT and the semaphores. Raises CallFailed (ENOENT, EACCES), NotOurs."""
-    doorway = cli.find_doorway(options, talk)
+    doorway = find_doorway(options, talk)
     place = Place.of(options.key_path, options.channel, doorway.identity())
     with doorway:
-        family = find_channel(place, observe=True)
+        objects = find_channel(place, observe=True)
         try:
-            status = read_status(family)
+            status = read_status(objects)
         finally:
-            family.detach()  # in the doorway: an onlooker must not pass for somebody who stays
+            objects.detach()  # in the doorway: an onlooker must not pass for somebody who stays
     if options.json:
         text = json.dumps(status, indent=2) + "\n"
     else:
-        from common.screen import draw
+        from common.show.screen import draw
 
         color = os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
         text = draw(status, now=time.time(), plain=_wants_ascii(), color=color)
@@ -60,26 +67,26 @@ def _wants_ascii() -> bool:
     return any(encoding.lower().replace("-", "") != "utf8" for encoding in asked)
 
 
-def read_status(family: SysvFamily) -> dict[str, Any]:
+def read_status(objects: SysvObjects) -> dict[str, Any]:
     """The snapshot, of what find_channel found: plain values only.
 
     `damage` is what is wrong with the header, None if nothing is; `ending` is the name of the verdict, None when
     there is damage or when `writers` cannot be read.
     """
-    place, stat = family.place, family.before
+    place, stat = objects.place, objects.before
     assert stat, "find_channel sets it"
-    semaphores = {name: _read_semaphore(family, index) for index, name in enumerate(SEMAPHORES)}
-    header = _read_header(family)
+    semaphores = {name: _read_semaphore(objects, index) for index, name in enumerate(SEMAPHORES)}
+    header = _read_header(objects)
     ending = damage = None
     try:
-        ending = _judge(family, header, marked=stat.marked, alive=semaphores["writers"]["value"])
+        ending = _judge(objects, header, marked=stat.marked, alive=semaphores["writers"]["value"])
     except BadSegment as error:
         damage = str(error)
     return {
         "key": sysv.key_text(place.segment_key),
         "key_path": os.path.abspath(place.path),
         "channel": place.channel,
-        "segment": _describe(family.shmid, stat),
+        "segment": _describe(objects.shmid, stat),
         "semaphores": semaphores,
         "header": header,
         "turns": {f"{side}_turn": _holder(header[f"{side}_pid"]) for side in ("writer", "reader")},
@@ -107,8 +114,8 @@ def _describe(shmid: int, stat: sysv.SegmentStat) -> dict[str, Any]:
     }
 
 
-def _read_header(family: SysvFamily) -> dict[str, Any]:
-    with Header(family.memory) as header:
+def _read_header(objects: SysvObjects) -> dict[str, Any]:
+    with Header(objects.memory) as header:
         tail, head = _read_counters(header)
         return {
             "magic": ascii(header.magic)[2:-1],
@@ -131,28 +138,28 @@ def _read_counters(header: Header) -> tuple[int, int]:
     return tail, head
 
 
-def _read_semaphore(family: SysvFamily, index: int) -> dict[str, Any]:
-    with Header(family.memory) as header:
+def _read_semaphore(objects: SysvObjects, index: int) -> dict[str, Any]:
+    with Header(objects.memory) as header:
         noted = header.semaphore_id(index)
     try:
-        semaphore = family.open_semaphore(index)
+        semaphore = objects.open_semaphore(index)
         value = sysv.semaphore_value(semaphore)
         last_pid = sysv.semaphore_last_pid(semaphore)
         asleep = sysv.sleepers_for_tokens(semaphore)
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "?")
-        return {"id": noted, "value": None, "asleep": None, "errno": name, "error": cli.describe(error)}
+        return {"id": noted, "value": None, "asleep": None, "errno": name, "error": describe(error)}
     return {"id": noted, "value": value, "last_pid": last_pid, "asleep": asleep}
 
 
 def _holder(pid: int) -> str:
     """Who has a turn, by the pid that the header notes, and what has become of him as far as /proc tells."""
-    return f"pid {pid}{cli.state_of(pid)}" if pid else "nobody"
+    return f"pid {pid}{state_of(pid)}" if pid else "nobody"
 
 
-def _judge(family: SysvFamily, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:
+def _judge(objects: SysvObjects, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:
     """The verdict on these facts; None when it would rest on writers that cannot be counted. Raises BadSegment."""
-    ring = Ring(family.memory)
+    ring = Ring(objects.memory)
     try:
         head, tail, unread = header["head"], header["tail"], header["unread"]
         if not 0 <= unread <= ring.slot_count or head == UNKNOWN:

@@ -18,12 +18,16 @@ from typing import Any
 import pexpect
 import pytest
 
-from common import cli, sysv, view
-from common.ipc import CallFailed
+from common.cli.streams import MessageSource
+from common.cli.talk import Talk
+from common.errors import CallFailed
+from common.ipc import sysv_calls as sysv
+from common.ipc.lifecycle import find_channel
+from common.ipc.place import Place
+from common.ipc.sysv import SysvObjects
 from common.layout import FINISHED, FIRST, PAGE, REMOVED, SEMAPHORES
-from common.streams import MessageSource
-from common.sysv_family import Place, SysvFamily, find_channel
-from common.view import read_status, show_status
+from common.show import status as view
+from common.show.status import read_status, show_status
 from tests.fuzz.crafted import falsified_channel
 from tests.fuzz.pokes import Poke, header_poke, slot_poke
 from tests.helpers import PATIENCE, Pair, finish, is_root, wait_until
@@ -49,7 +53,7 @@ def snapshot(of: Local | Place, *, marked: bool = False) -> dict[str, Any]:
 
 def show(local: Local, *, as_json: bool) -> int:
     options = argparse.Namespace(key_path=local.place.path, channel=0, timeout=1, json=as_json)
-    return show_status(options, cli.Talk("reader"))
+    return show_status(options, Talk("reader"))
 
 
 def test_the_whole_snapshot(local: Local) -> None:
@@ -58,9 +62,9 @@ def test_the_whole_snapshot(local: Local) -> None:
         writer.send(MessageSource(message))
     reader.receive(Collector())
     local.detach(reader)
-    assert isinstance(writer.family, SysvFamily)
-    stat, pid = writer.family.stat(), os.getpid()
-    ids = [semaphore.id for semaphore in writer.family.semaphores]
+    assert isinstance(writer.objects, SysvObjects)
+    stat, pid = writer.objects.stat(), os.getpid()
+    ids = [semaphore.id for semaphore in writer.objects.semaphores]
     status = snapshot(local)
     created_ns = status["header"].pop("created_ns")
     times = [status["segment"].pop(name) for name in ("attach_time", "detach_time", "change_time")]
@@ -69,7 +73,7 @@ def test_the_whole_snapshot(local: Local) -> None:
         "key_path": local.place.path,
         "channel": 0,
         "segment": {
-            "id": writer.family.shmid,
+            "id": writer.objects.shmid,
             "size": SMALL.segment_size,
             "mode": f"{MODE:04o}",
             "uid": os.geteuid(),
@@ -112,12 +116,12 @@ def test_the_whole_snapshot(local: Local) -> None:
 def test_looking_changes_nothing(local: Local) -> None:
     writer = local.writer()
     writer.send(MessageSource(b"data"))
-    assert isinstance(writer.family, SysvFamily)
-    before = bytes(writer.family.memory)
+    assert isinstance(writer.objects, SysvObjects)
+    before = bytes(writer.objects.memory)
     first, second = snapshot(local), snapshot(local)
-    assert bytes(writer.family.memory) == before
+    assert bytes(writer.objects.memory) == before
     assert {**first, "segment": None} == {**second, "segment": None}
-    assert writer.family.alone()
+    assert writer.objects.alone()
 
 
 def test_the_onlooker_is_not_in_what_it_shows(pair: Pair) -> None:
@@ -279,9 +283,9 @@ def test_damage_is_named_and_the_rest_is_shown(local: Local) -> None:
 @pytest.mark.parametrize("index", range(5))
 def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> None:
     writer = local.writer()
-    assert isinstance(writer.family, SysvFamily)
-    semid = writer.family.semaphores[index].id
-    sysv.remove_semaphore(writer.family.semaphores[index])
+    assert isinstance(writer.objects, SysvObjects)
+    semid = writer.objects.semaphores[index].id
+    sysv.remove_semaphore(writer.objects.semaphores[index])
     shown = snapshot(local)["semaphores"]
     assert (shown[SEMAPHORES[index]]["id"], shown[SEMAPHORES[index]]["value"]) == (semid, None)
     assert (shown[SEMAPHORES[index]]["asleep"], shown[SEMAPHORES[index]]["errno"]) == (None, "ENOENT")
@@ -292,9 +296,9 @@ def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> N
 @pytest.mark.parametrize("index", range(5))
 def test_a_foreign_semaphore_with_our_key_is_not_shown_as_ours(local: Local, index: int) -> None:
     writer = local.writer()
-    assert isinstance(writer.family, SysvFamily)
-    semid = writer.family.semaphores[index].id
-    sysv.remove_semaphore(writer.family.semaphores[index])
+    assert isinstance(writer.objects, SysvObjects)
+    semid = writer.objects.semaphores[index].id
+    sysv.remove_semaphore(writer.objects.semaphores[index])
     sysv.create_semaphore(local.place.semaphore_keys[index], MODE, 7)
     shown = snapshot(local)["semaphores"][SEMAPHORES[index]]
     assert (shown["id"], shown["value"]) == (semid, None)

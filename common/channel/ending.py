@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from common.layout import FINISHED, OPEN, REMOVED, BadSegment
+from common.errors import BadSegment
+from common.layout import FINISHED, OPEN, REMOVED
 
 
 class Ending(Enum):
@@ -38,6 +39,7 @@ class Facts(NamedTuple):
 
 
 _ANY = None
+
 
 # (state, marked, joined, left, live, unread, unfinished); "left" is: as many as have joined.
 _TABLE: tuple[tuple[tuple[int | bool | None, ...], Ending], ...] = (

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from common.channel import WriteEnd
-from common.ipc import ChannelError
+from common.channel.write import WriteEnd
+from common.errors import ChannelError
 from common.layout import MAX_FRAGMENT, UNKNOWN, FileId
 
 _T = TypeVar("_T")

@@ -1,42 +1,11 @@
-"""What a family of IPC objects must offer, and the errors that reach a person.
+"""What the protocol asks of the floor above: one channel's IPC objects and its doorway, whoever provides them.
 
-channel.py works on anything that has these shapes: System V objects (sysv_family.py), or the simulated ones of
-tests/model. This file knows no operating system.
+The channel runs unchanged on System V objects (ipc/sysv.py) and on the simulated ones of tests/model.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, Protocol
-
-
-class ChannelError(Exception):
-    """The channel, or the program at its other end, is not as it should be. Its text is one line for a person."""
-
-
-class NotOurs(ChannelError):
-    """An IPC object with our key that nothing proves to be ours; it was left untouched."""
-
-
-class TornRecord(ChannelError):
-    """A record ends in the middle: its writer is gone, or what continues it is not its continuation."""
-
-
-class TimedOut(ChannelError):
-    """--timeout passed without any progress."""
-
-
-class CallFailed(OSError):
-    """A system call failed: its name, its arguments and its errno. trace.py knows what that means here."""
-
-    def __init__(self, name: str, arguments: tuple[Any, ...], number: int) -> None:
-        super().__init__(number, os.strerror(number))
-        self.name = name
-        self.arguments = arguments
-
-
-class Gone(CallFailed):
-    """The object that the call named was removed, perhaps while we waited on it (EIDRM, EINVAL)."""
+from typing import Protocol
 
 
 class Counter(Protocol):
@@ -77,10 +46,10 @@ class Removal(Protocol):
         """What has our keys and was not removed."""
 
 
-class Family(Protocol):
+class Objects(Protocol):
     """One channel's IPC objects, attached."""
 
-    # Read-only properties, so that a family may declare narrower types.
+    # Read-only properties, so that a objects may declare narrower types.
     @property
     def memory(self) -> memoryview: ...
     @property

@@ -1,42 +1,21 @@
-"""The System V objects of one channel: how they come about, what proves that they are ours, and how they go.
-
-Everything here happens in the doorway, except using the objects. The order of the stores is the proof:
-
-    creation   segment; magic "SHMPAIR?"; key path; each semaphore, its id noted at once; the rest; magic "SHMPAIR1"
-    removal    state FINISHED or REMOVED; the semaphores by their noted ids; the segment
-
-so whatever a creator or remover left when it died can be told from an object of somebody else, and cleared.
-"""
+"""The System V objects of one channel, over the calls of sysv_calls.py."""
 
 from __future__ import annotations
 
 import errno
 import os
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from common import sysv
-from common.ipc import CallFailed, ChannelError, Gone, NotOurs
+from common.errors import CallFailed, Gone, NotOurs
+from common.ipc import sysv_calls as sysv
+from common.ipc.place import Place
 from common.layout import (
-    FINISHED,
     HALF_MADE,
-    MAGIC,
     NOT_CREATED,
-    OPEN,
-    PAGE,
-    REMOVED,
     SEMAPHORES,
-    VERSION,
-    BadSegment,
-    Geometry,
     Header,
-    read_geometry,
 )
 
-CHANNELS = range(32)
-DEFAULT_MODE = 0o660
-DEFAULT_GEOMETRY = Geometry(slot_count=8, slot_size=256 * 1024)
 READ_WRITE = 0o600  # what a participant asks of the mode, whichever class it falls in
 
 
@@ -88,24 +67,6 @@ class Presence:
         return sysv.semaphore_value(self.semaphore) > 0
 
 
-class Place(NamedTuple):
-    """Where a channel is: its key path and number, and the six keys that follow from them."""
-
-    path: str
-    channel: int
-    dev: int
-    ino: int
-    segment_key: int
-    semaphore_keys: tuple[int, ...]
-
-    @classmethod
-    def of(cls, path: str, channel: int, identity: tuple[int, int]) -> Place:
-        """`identity` is (st_dev, st_ino) of the path. Raises CallFailed when ftok cannot find it."""
-        first = 8 * channel + 1
-        keys = [sysv.make_key(path, first + index) for index in range(1 + len(SEMAPHORES))]
-        return cls(path, channel, *identity, keys[0], tuple(keys[1:]))
-
-
 class Left(NamedTuple):
     """A semaphore with one of our keys that a removal left alone, and why; `ours` when it is of our uid."""
 
@@ -146,7 +107,7 @@ class _Sorted(NamedTuple):
     left: tuple[Left, ...]
 
 
-class SysvFamily:
+class SysvObjects:
     """One channel's segment, attached, and its five semaphores, opened."""
 
     def __init__(self, place: Place, shmid: int, address: int | None = None, *, observe: bool = False) -> None:
@@ -343,150 +304,6 @@ class SysvFamily:
         sysv.detach_segment(self._segment)
 
 
-class Wanted(NamedTuple):
-    """What a writer asks of its channel; a `slots`, `slot_size` (bytes) or `mode` of None takes what there is."""
-
-    slots: int | None
-    slot_size: int | None
-    mode: int | None
-    exclusive: bool
-
-    def geometry(self, default: Geometry) -> Geometry:
-        """The wish, with `default` where there is none."""
-        slots = default.slot_count if self.slots is None else self.slots
-        return Geometry(slots, default.slot_size if self.slot_size is None else self.slot_size)
-
-
-def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], address: int | None = None) -> SysvFamily:
-    """Open the channel, or create it where there is none. In the doorway.
-
-    Raises what open_channel and create_channel raise; CallFailed with EEXIST when it is wanted for ourselves, with
-    EINVAL when it is divided otherwise than wanted.
-    """
-    family = open_channel(place, say, address)
-    mode = DEFAULT_MODE if wanted.mode is None else wanted.mode
-    if family is None:
-        return create_channel(place, wanted.geometry(DEFAULT_GEOMETRY), mode, address)
-    try:
-        there = read_geometry(family.memory)
-        asked = wanted.geometry(there)
-        if wanted.exclusive:
-            # EEXIST, in the kernel's own words; unless ipcrm was here in this instant.
-            sysv.remove_segment(sysv.create_segment(place.segment_key, asked.segment_size, mode))
-            family.remove()
-            raise ChannelError("EIDRM: the channel was removed just now, by ipcrm; start again")
-        if wanted.mode is not None:
-            _check_mode(family, wanted.mode)
-        if asked != there:
-            sysv.open_segment(place.segment_key, asked.segment_size)  # EINVAL when it is too large
-            raise ChannelError(
-                f"EINVAL: the channel has {there.slot_count} slots of {there.slot_size} bytes; leave --slots and"
-                " --slot-size out, or remove it first with `writer.py --remove`"
-            )
-    except BaseException:
-        family.detach()
-        raise
-    return family
-
-
-def _check_mode(family: SysvFamily, mode: int) -> None:
-    stat = family.stat()
-    whose = _whose(stat)
-    if whose:
-        raise ChannelError(
-            f"EACCES: segment {family.shmid} is not ours alone, {whose}: no --mode keeps its owner or its creator out;"
-            " leave --mode out if you trust them, or choose another --channel"
-        )
-    if stat.mode & 0o777 != mode:
-        raise ChannelError(
-            f"EINVAL: the channel has mode {stat.mode & 0o777:04o} and belongs to uid {stat.uid}; leave --mode out,"
-            " or change it first with `writer.py --chmod`"
-        )
-
-
-def create_channel(place: Place, geometry: Geometry, mode: int, address: int | None = None) -> SysvFamily:
-    """Create the channel's segment and semaphores. In the doorway; what fails half-way is taken back.
-
-    Raises CallFailed (EEXIST, EINVAL, ENOMEM, ENOSPC), NotOurs for a semaphore of somebody else.
-    """
-    shmid = sysv.create_segment(place.segment_key, geometry.segment_size, mode)
-    try:
-        family = SysvFamily(place, shmid, address)
-    except CallFailed:
-        sysv.remove_segment(shmid)
-        raise
-    try:
-        _initialise(family, geometry)
-    except BaseException:
-        family.remove()
-        family.detach()
-        raise
-    family.created = True
-    return family
-
-
-def _initialise(family: SysvFamily, geometry: Geometry) -> None:
-    with Header(family.memory) as header:
-        header.magic = HALF_MADE
-        header.key_dev, header.key_ino = family.place.dev, family.place.ino
-        for index in range(len(SEMAPHORES)):
-            header.set_semaphore_id(index, NOT_CREATED)
-        header.version = VERSION
-        family.create_semaphores(_first_values(0, geometry.slot_count))
-        header.slot_count, header.slot_size = geometry
-        header.segment_size = geometry.segment_size
-        header.created_ns = time.time_ns()
-        header.creator_pid = os.getpid()
-        header.state = OPEN
-        header.magic = MAGIC
-
-
-# The largest value of a semaphore on Linux (semget(2)). Tokens only wake, so fewer than slots is enough.
-_SEMVMX = 32767
-
-
-def _first_values(full: int, slots: int) -> tuple[int, ...]:
-    """What the semaphores of a channel with `full` of its `slots` hold while nobody uses it, as in SEMAPHORES."""
-    return min(full, _SEMVMX), min(slots - full, _SEMVMX), 1, 1, 0
-
-
-def open_channel(place: Place, say: Callable[[str], None], address: int | None = None) -> SysvFamily | None:
-    """Open the channel to take part in it; None when there is none. In the doorway.
-
-    What a dead creator or remover left half-way is cleared, which `say` hears. Raises NotOurs, CallFailed,
-    BadSegment.
-    """
-    try:
-        shmid = sysv.open_segment(place.segment_key, 0, READ_WRITE)
-    except CallFailed as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
-    family = SysvFamily(place, shmid, address)
-    try:
-        leftover = prove_ours(family)
-        if not leftover:
-            read_geometry(family.memory)
-            _open_or_rebuild_semaphores(family, say)
-            _say_whose(family, say)
-            return family
-        _check_nothing_unread(family)
-        family.remove()
-    except BaseException:
-        family.detach()
-        raise
-    family.detach()
-    say(f"cleared segment {shmid}, {leftover}")
-    return None
-
-
-def _say_whose(family: SysvFamily, say: Callable[[str], None]) -> None:
-    """Whoever takes part should know who else can always read along."""
-    whose = _whose(family.stat())
-    if whose:
-        say(f"segment {family.shmid} is not ours alone: {whose}")
-
-
 def _whose(stat: sysv.SegmentStat | sysv.SemaphoreStat | None) -> str:
     """Which other user owns or made it; "" when we did both. None is what we may not even look at."""
     me = os.geteuid()
@@ -495,96 +312,6 @@ def _whose(stat: sysv.SegmentStat | sysv.SemaphoreStat | None) -> str:
     owner = f"it is uid {stat.uid}'s" if stat.uid != me else ""
     creator = f"uid {stat.cuid} made it" if stat.cuid != me else ""
     return " and ".join(filter(None, (owner, creator)))
-
-
-def _check_nothing_unread(family: SysvFamily) -> None:
-    """A channel is only finished when all is read; raises BadSegment when the header says otherwise."""
-    with Header(family.memory) as header:
-        unread = header.head - header.tail if header.state == FINISHED else 0
-    if unread:
-        raise BadSegment(f"it is marked as finished, and {unread} fragments are unread")
-
-
-def find_channel(place: Place, *, observe: bool) -> SysvFamily:
-    """Attach the channel to look at it (`observe`: read-only) or to change or remove it; no semaphore is opened.
-
-    Raises CallFailed (ENOENT: no channel; EACCES), NotOurs, ChannelError when the key belongs to another path.
-    """
-    shmid = sysv.open_segment(place.segment_key)
-    # Before shmat, which an onlooker must not see in it; and IPC_STAT says EACCES before shmat does.
-    before = sysv.stat_segment(shmid)
-    family = SysvFamily(place, shmid, observe=observe)
-    family.before = before
-    try:
-        prove_ours(family)
-    except BaseException:
-        family.detach()
-        raise
-    return family
-
-
-def prove_ours(family: SysvFamily) -> str:
-    """Why this segment is a leftover to be cleared; "" for a channel in use.
-
-    Raises NotOurs without proof, ChannelError when the key belongs to another path.
-    """
-    stat = family.stat()
-    if len(family.memory) < PAGE:
-        raise _not_ours(family, stat, f"its {stat.size} bytes are fewer than a header")
-    with Header(family.memory) as header:
-        magic, path = header.magic, (header.key_dev, header.key_ino)
-        state = header.state
-    ours = path == (family.place.dev, family.place.ino)
-    abandoned = stat.attached == 1 and stat.cuid == os.geteuid() and _is_dead(stat.creator_pid)
-    # The inode is stored last and is never 0, so it tells whether the path is there at all.
-    if magic in (MAGIC, HALF_MADE) and path[1] and not ours:
-        raise ChannelError(
-            f"key {sysv.key_text(family.place.segment_key)} already belongs to another path"
-            f" (segment {family.shmid}); choose another --channel"
-        )
-    if magic == HALF_MADE and (ours or abandoned):
-        return "which its creator left half-made"
-    if magic == MAGIC and ours:
-        return {FINISHED: "which its last reader left half-removed", REMOVED: "left half-removed"}.get(state, "")
-    # One slot of any size makes every number of pages from the smallest channel's on.
-    possible = stat.size % PAGE == 0 and stat.size >= Geometry(1, PAGE).segment_size
-    if abandoned and possible and all(family.memory[at : at + PAGE] == _ZEROS for at in range(0, stat.size, PAGE)):
-        return "which its creator left empty"
-    raise _not_ours(family, stat, f"its first bytes are {magic!r}, not {MAGIC!r}")
-
-
-_ZEROS = bytes(PAGE)
-
-
-def _not_ours(family: SysvFamily, stat: sysv.SegmentStat, why: str) -> NotOurs:
-    return NotOurs(
-        f"segment {family.shmid} of uid {stat.uid} has our key and is not a channel of ours: {why}."
-        f" It was left untouched; choose another --channel, or if nobody needs it: ipcrm -m {family.shmid}"
-    )
-
-
-def _is_dead(pid: int) -> bool:
-    """Whether that process is certainly no more; a pid of 0 is outside our pid namespace: unknown means alive."""
-    try:
-        if pid:
-            os.kill(pid, 0)
-            return _has_ended(pid)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a process that still has its pid only waits to be waited for. Raises OSError."""
-    import select
-
-    descriptor = os.pidfd_open(pid)
-    try:
-        return bool(select.select([descriptor], [], [], 0)[0])
-    finally:
-        os.close(descriptor)
 
 
 def _create_or_adopt(key: int, like: sysv.SegmentStat, value: int) -> Any:
@@ -652,46 +379,3 @@ def _why_not_removed(semaphore: Any) -> str:
     if stat.members != 1:
         return f"its set has {stat.members} members"
     return "a process sleeps on it" if _slept_on(semaphore) else ""
-
-
-def remove_orphans(place: Place) -> Removal:
-    """The user's word on this key: remove what has our semaphore keys where there is no segment. In the doorway.
-
-    All of it or nothing: raises NotOurs when one of them is not of our uid, has company in its set or a sleeper.
-    """
-    found = _with_keys(place.semaphore_keys)
-    kept = {semaphore.id: why for _, semaphore in found if (why := _why_not_removed(semaphore))}
-    if kept:
-        said = ", ".join(f"semaphore {semid} ({why})" for semid, why in kept.items())
-        raise NotOurs(
-            f"no segment has our key, and nothing proves what has our semaphore keys to be ours: {said}. Nothing was"
-            " touched; choose another --channel, or if nobody needs any of them:"
-            f" ipcrm {' '.join(f'-s {semaphore.id}' for _, semaphore in found)}"
-        )
-    for _, semaphore in found:  # two users may read alike, see check_removable
-        sysv.check_semaphore_removable(semaphore, sysv.stat_semaphore(semaphore))
-    removed, gone = [], []
-    for name, semaphore in found:
-        try:
-            sysv.remove_semaphore(semaphore)
-            removed.append(name)
-        except Gone:
-            gone.append(name)
-    return Removal(tuple(removed), tuple(gone))
-
-
-def _open_or_rebuild_semaphores(family: SysvFamily, say: Callable[[str], None]) -> None:
-    """Open them; when one was removed (ipcrm) and nobody else is attached, make them anew: no record is lost."""
-    try:
-        family.open_semaphores()
-    except CallFailed as error:
-        if error.errno != errno.ENOENT or not family.alone() or family.stat().cuid != os.geteuid():
-            raise
-        family.check_removable()  # two users may read alike, see there
-        with Header(family.memory) as header:
-            lag, slots = header.head - header.tail, header.slot_count
-        if not 0 <= lag <= slots:
-            raise BadSegment(f"head and tail contradict each other: {lag} fragments in {slots} slots") from None
-        family.remove_semaphores()
-        family.create_semaphores(_first_values(lag, slots))
-        say("one of its semaphores had been removed: made all five anew, nothing is lost")

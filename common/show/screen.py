@@ -14,8 +14,8 @@ from bisect import bisect
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from common.cli import plural
-from common.ending import Ending
+from common.channel.ending import Ending
+from common.cli.words import plural
 from common.layout import HALF_MADE
 
 if TYPE_CHECKING:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import errno
 
-from common import cli
-from common.ipc import CallFailed
+from common.cli.leaving import find_doorway, find_place
+from common.cli.talk import Talk
+from common.cli.words import plural
+from common.errors import CallFailed
+from common.ipc.lifecycle import find_channel, remove_orphans
+from common.ipc.place import Place
+from common.ipc.sysv import SysvObjects
 from common.layout import REMOVED, Header
-from common.sysv_family import Place, SysvFamily, find_channel, remove_orphans
 
 
-def change(options: argparse.Namespace, talk: cli.Talk) -> int:
+def change(options: argparse.Namespace, talk: Talk) -> int:
     """Do what the options ask, in the doorway. Raises CallFailed (ENOENT, EACCES, EPERM), NotOurs."""
-    doorway = cli.find_doorway(options, talk)
-    place = cli.find_place(options, doorway, talk)
+    doorway = find_doorway(options, talk)
+    place = find_place(options, doorway, talk)
     with doorway:
         code, said = _remove(place) if options.remove else (0, _set(place, options))
     (talk.error if code else talk.step)(said)
@@ -22,22 +26,22 @@ def change(options: argparse.Namespace, talk: cli.Talk) -> int:
 
 
 def _set(place: Place, options: argparse.Namespace) -> str:
-    family = find_channel(place, observe=True)
+    objects = find_channel(place, observe=True)
     try:
-        family.open_semaphores(permission=0)
+        objects.open_semaphores(permission=0)
         if options.chmod is not None:
-            family.set_mode(options.chmod)
+            objects.set_mode(options.chmod)
         if options.chown:
-            family.set_owner(*options.chown)
-        return _describe(family)
+            objects.set_owner(*options.chown)
+        return _describe(objects)
     finally:
-        family.detach()
+        objects.detach()
 
 
-def _describe(family: SysvFamily) -> str:
-    done = f"segment {family.shmid} and its semaphores"
+def _describe(objects: SysvObjects) -> str:
+    done = f"segment {objects.shmid} and its semaphores"
     try:
-        stat = family.stat()
+        stat = objects.stat()
     except CallFailed:  # given away: it is done, and no longer ours to look at
         return f"{done}: done"
     return f"{done}: mode {stat.mode & 0o777:04o}, uid {stat.uid}, gid {stat.gid}"
@@ -46,27 +50,27 @@ def _describe(family: SysvFamily) -> str:
 def _remove(place: Place) -> tuple[int, str]:
     """The exit code, 1 when something of ours stays, and what was removed and what was not."""
     try:
-        family = find_channel(place, observe=False)
+        objects = find_channel(place, observe=False)
     except CallFailed as error:
         orphans = remove_orphans(place) if error.errno == errno.ENOENT else None
         if not orphans or not orphans.removed:
             raise
         return 0, f"{orphans}, whose segment was gone already"
     try:
-        return _remove_channel(family)
+        return _remove_channel(objects)
     finally:
-        family.detach()
+        objects.detach()
 
 
-def _remove_channel(family: SysvFamily) -> tuple[int, str]:
-    family.check_removable()
-    with Header(family.memory) as header:
+def _remove_channel(objects: SysvObjects) -> tuple[int, str]:
+    objects.check_removable()
+    with Header(objects.memory) as header:
         lost = max(header.head - header.tail, 0)
         header.state = REMOVED
-    family.remove()
-    others = family.stat().attached - 1
-    when = f"it goes with the last detach, of {cli.plural(others, 'other')}" if others else "it is gone"
-    said = f"{family.removal}, marked segment {family.shmid} for removal: {when}; {cli.plural(lost, 'slot')} unread"
-    if family.removal.ours_left:
+    objects.remove()
+    others = objects.stat().attached - 1
+    when = f"it goes with the last detach, of {plural(others, 'other')}" if others else "it is gone"
+    said = f"{objects.removal}, marked segment {objects.shmid} for removal: {when}; {plural(lost, 'slot')} unread"
+    if objects.removal.ours_left:
         return 1, f"{said}; if nobody needs what was left, `writer.py --remove` once more clears it"
     return 0, said

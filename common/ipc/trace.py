@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from common.ipc import CallFailed
-from common.sysv import NO_UID, Call, key_text
+from common.errors import CallFailed
+from common.ipc.sysv_calls import NO_UID, Call, key_text
 
 _GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"))
 _SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))

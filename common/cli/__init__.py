@@ -1,0 +1,1 @@
+"""What a person meets: options, exit codes, what is said, progress, files and pipes."""

@@ -1,0 +1,215 @@
+"""The command lines of both programs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from common.ipc.lifecycle import DEFAULT_GEOMETRY
+from common.ipc.place import CHANNELS
+from common.layout import (
+    MOST_SLOTS,
+    PAGE,
+)
+
+MOST_ID = 2**32 - 2  # of users and groups: the last number of uid_t means "none" (chown(2))
+
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+# The programs name it without importing argparse: until common/ is imported, Ctrl-C would be a traceback.
+Options = argparse.Namespace
+
+
+def size_option(text: str) -> int:
+    """A size in bytes: 4096, 64K, 2M, 1G or 1T. Raises ArgumentTypeError."""
+    digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    factors = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    if not digits.isascii() or not digits.isdigit() or unit not in factors:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4096, 64K or 2M")
+    return int(digits) * factors[unit]
+
+
+def slot_size_option(text: str) -> int:
+    """A slot size in bytes, rounded up to whole pages."""
+    return -(-size_option(text) // PAGE) * PAGE
+
+
+def count_option(text: str, least: int = 1) -> int:
+    """A whole number, `least` or more."""
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+    return int(text)
+
+
+def slots_option(text: str) -> int:
+    """A number of slots; 0 makes a segment of size 0, which the kernel refuses with EINVAL."""
+    slots = count_option(text, 0)
+    if slots > MOST_SLOTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than the header can count to, {MOST_SLOTS}")
+    return slots
+
+
+def mode_option(text: str) -> int:
+    """Permissions in octal, such as 0660; without 0600 its own owner could not even remove it."""
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an octal mode such as 0660, 0600 at least")
+    return mode
+
+
+def address_option(text: str) -> int:
+    """An address, decimal or 0x...; SHM_RND would round anything below a page down to NULL."""
+    try:
+        address = int(text, 0)
+    except ValueError:
+        address = -1
+    if not PAGE <= address < 2**64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as 0x7e0000000000")
+    return address
+
+
+def seconds_option(text: str) -> float:
+    """Seconds, 0 or more."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def owner_option(text: str) -> tuple[int | None, int | None]:
+    """USER, USER:GROUP or :GROUP, by name or number, as (uid, gid); None stays as it is."""
+    import grp
+    import pwd
+
+    user, _, group = text.partition(":")
+    try:
+        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid if user else None
+        gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid if group else None
+    except KeyError as error:
+        raise argparse.ArgumentTypeError(str(error.args[0])) from None
+    if uid is None and gid is None:
+        raise argparse.ArgumentTypeError(f"{text!r} names neither a user nor a group")
+    if max(uid or 0, gid or 0) > MOST_ID:
+        raise argparse.ArgumentTypeError(f"{text!r} is beyond the largest user or group number, {MOST_ID}")
+    return uid, gid
+
+
+def channel_option(text: str) -> int:
+    """A channel number, 0 to 31."""
+    if not text.isascii() or not text.isdigit() or int(text) not in CHANNELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a channel: 0 to {CHANNELS[-1]}")
+    return int(text)
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """The options that both programs have."""
+    where = parser.add_argument_group("where the channel is")
+    where.add_argument(
+        "--key-path",
+        metavar="PATH",
+        default=PROJECT,
+        help="file or directory that ftok makes the keys from (this project)",
+    )
+    where.add_argument("--channel", metavar="N", type=channel_option, default=0, help="which of its 32 channels (0)")
+    where.add_argument(
+        "--attach-at",
+        metavar="ADDRESS",
+        type=address_option,
+        help="attach the segment there; SHM_RND rounds it down to a page",
+    )
+    said = parser.add_argument_group("what is said")
+    said.add_argument("--timeout", metavar="SECONDS", type=seconds_option, help="give up (124) after waiting so long")
+    said.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    said.add_argument("--trace", action="store_true", help="show every IPC call, in strace's form")
+    said.add_argument("--no-progress", action="store_true", help="no progress bar on a terminal")
+
+
+def _parser(program: str, does: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"{program}.py", description=does, allow_abbrev=False, formatter_class=_help_formatter
+    )
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse asks for one per option; left to find the width itself, it would import shutil and its archivers."""
+    try:
+        width = os.get_terminal_size(2).columns
+    except OSError:
+        width = 100
+    return argparse.HelpFormatter(prog, width=width - 2)
+
+
+def writer_options() -> argparse.Namespace:
+    """The writer's command line. Exits with 2 when it makes no sense."""
+    parser = _parser("writer", "Put records into a shared memory segment, where reader.py finds them.")
+    what = parser.add_argument_group("what to send")
+    what.add_argument("message", metavar="MESSAGE", nargs="*", help="one record; without it, standard input")
+    what.add_argument("-n", dest="newline", action="store_false", help="no newline behind MESSAGE")
+    what.add_argument("--file", metavar="PATH", help="a file, as one record")
+    what.add_argument("--lines", action="store_true", help="a record a line (standard input from a terminal: always)")
+    what.add_argument("--resume", action="store_true", help="go on where a dead writer stopped (with --file)")
+    what.add_argument("--verify", action="store_true", help="put a checksum on every fragment; the reader checks it")
+    what.add_argument("--wait", action="store_true", help="return only when readers have consumed it all")
+    made = parser.add_argument_group("how the channel is made")
+    made.add_argument("--exclusive", action="store_true", help="IPC_EXCL: fail if it exists")
+    made.add_argument("--mode", type=mode_option, help="its permissions (0660)")
+    made.add_argument("--slots", metavar="N", type=slots_option, help=f"how many slots ({DEFAULT_GEOMETRY.slot_count})")
+    made.add_argument(
+        "--slot-size",
+        metavar="SIZE",
+        type=slot_size_option,
+        help=f"bytes in a slot, in pages; K, M, G ({DEFAULT_GEOMETRY.slot_size})",
+    )
+    instead = parser.add_argument_group("instead of sending")
+    instead.add_argument("--chmod", metavar="MODE", type=mode_option, help="IPC_SET its permissions")
+    instead.add_argument("--chown", metavar="USER[:GROUP]", type=owner_option, help="IPC_SET its owner")
+    instead.add_argument("--remove", action="store_true", help="IPC_RMID everything, whatever is in it")
+    add_common_options(parser)
+    options = parser.parse_args()
+    _refuse_together(parser, options, "message", "file", "lines")
+    for instead_of in ("remove", "chmod", "chown"):
+        _refuse_together(parser, options, instead_of, "message", "file", "lines")
+    _refuse_together(parser, options, "remove", "chmod", "chown")
+    if options.resume and options.file is None:
+        parser.error("--resume needs --file: only a file can be read again from the middle")
+    if options.resume and options.lines:
+        parser.error("--resume and --lines do not go together: a file of lines is many records")
+    return options
+
+
+def reader_options() -> argparse.Namespace:
+    """The reader's command line. Exits with 2 when it makes no sense."""
+    parser = _parser("reader", "Take records out of the shared memory segment that writer.py fills.")
+    what = parser.add_argument_group("what to receive")
+    what.add_argument("--output", metavar="PATH", help="write the records to a file instead of standard output")
+    what.add_argument("--resume", action="store_true", help="continue --output where a dead reader stopped")
+    what.add_argument("--count", metavar="N", type=count_option, help="stop after N records")
+    what.add_argument("--follow", action="store_true", help="do not end with the last writer: wait for more")
+    what.add_argument("--keep", action="store_true", help="remove nothing at the end")
+    instead = parser.add_argument_group("instead of receiving")
+    instead.add_argument("--status", action="store_true", help="show segment, semaphores and header; consume nothing")
+    instead.add_argument("--json", action="store_true", help="--status for a program")
+    add_common_options(parser)
+    options = parser.parse_args()
+    if options.resume and options.output is None:
+        parser.error("--resume needs --output: only a file can be cut back to what was received")
+    _refuse_together(parser, options, "status", "output", "count", "follow", "keep")
+    if options.json and not options.status:
+        parser.error("--json needs --status")
+    return options
+
+
+def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace, one: str, *others: str) -> None:
+    given = [name for name in (one, *others) if getattr(options, name) not in (None, False, [])]
+    if one in given and len(given) > 1:
+        parser.error(
+            " and ".join("MESSAGE" if name == "message" else f"--{name}" for name in given) + " do not go together"
+        )

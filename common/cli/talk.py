@@ -1,0 +1,159 @@
+"""What is said to a person, on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+from collections import deque
+
+from common.channel.end import Reason
+from common.ipc import sysv_calls as sysv
+from common.ipc.sysv import SysvObjects
+from common.layout import (
+    Geometry,
+)
+
+# A wait shorter than this is nothing to talk about, in seconds.
+WORTH_SAYING = 1.0
+
+
+# Any wait as long as this is: somebody may be stopped.
+LONG_WAIT = 3.0
+
+
+# How long a program that a signal ends waits for a full pipe behind standard error.
+LAST_WORDS = 1.0
+
+
+_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
+
+
+class Talk:
+    """Says on standard error what the program does; never fails, whatever became of that descriptor.
+
+    The voice of the doorway: inside, what is said is noted, and written when it has opened.
+    """
+
+    def __init__(self, program: str, *, quiet: bool = False) -> None:
+        self.program = program
+        self.quiet = quiet
+        self.where = ""  # the key and the path, once they are known
+        self._told = ""  # of a missing side, in this wait
+        self._said: set[str] = set()  # of long waits, ever
+        self._notes: list[tuple[bytes, deque[int]]] = []  # not yet written
+        self._inside = False
+        self._last_words = LAST_WORDS
+
+    def obey(self, options: argparse.Namespace) -> None:
+        """--quiet and --trace."""
+        self.quiet = options.quiet
+        if options.trace:
+            from common.ipc.trace import printer
+
+            sysv.observer = printer(self.write_line)
+
+    def attached(self, objects: SysvObjects, geometry: Geometry) -> None:
+        """How the segment came about and where it is now."""
+        stat = objects.stat()
+        self.step(
+            f"{'created' if objects.created else 'opened'} segment {objects.shmid}: {stat.size} bytes,"
+            f" {geometry.slot_count} slots of {geometry.slot_size}, mode {stat.mode & 0o777:04o}, uid {stat.uid}"
+        )
+        self.step(f"attached it at {objects.address:#x}")
+
+    def step(self, text: str) -> None:
+        """A step that a student can follow; --quiet leaves it out."""
+        if not self.quiet:
+            self.error(text)
+
+    def error(self, text: str) -> None:
+        """One line that is always said."""
+        self.write_line(f"{self.program}: {text}")
+
+    def prompt(self, text: str = "> ") -> None:
+        """Ask for the next line."""
+        if not self.quiet:
+            self.write(text)
+
+    def nothing(self) -> None:
+        """The prompt when nobody types."""
+
+    def write_line(self, text: str) -> None:
+        """One line, whatever is in the names that it mentions."""
+        self.write(text.translate(_CONTROL) + "\n")
+
+    def write(self, text: str) -> None:
+        """Raw text to standard error, in one write so that lines of several processes do not mix."""
+        self._notes.append((text.encode(errors="surrogateescape"), deque([0], maxlen=1)))
+        if not self._inside:
+            self._write_notes()
+
+    def hold(self) -> None:
+        """From now on only note what is said."""
+        self._inside = True
+
+    def release(self) -> None:
+        """Write what was noted, in order."""
+        self._inside = False
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        # A note goes when it is out: a signal that ends the wait for a full pipe loses none. And how much of it is out
+        # is known in the one call, all C, that writes it: a signal that comes right behind repeats none.
+        while self._notes:
+            text, out = self._notes[0]
+            rest = text[out[0] :]
+            if not rest:
+                del self._notes[0]
+                continue
+            try:
+                if _is_ending() and not select.select((), (2,), (), self._last_words)[1]:
+                    self._last_words = 0
+                    self._notes.clear()
+                    return
+                out.extend(map(out[0].__add__, map(os.write, (2,), (rest,))))
+            except OSError:
+                out.append(len(text))
+
+    def wait(self, reason: Reason, waited: float) -> None:
+        """Heard at each heartbeat of a wait: says once what it waits for, a missing side soon, anything else later."""
+        if waited < WORTH_SAYING:
+            self._told = ""
+        elif reason.missing:
+            if reason.text != self._told:
+                self._told = reason.text
+                self.step(reason.text)
+        elif waited >= LONG_WAIT and not self.quiet:
+            line = "; ".join(filter(None, (_with_state(reason), self.where)))
+            if line not in self._said:
+                self._said.add(line)
+                self.step(line)
+
+
+def _with_state(reason: Reason) -> str:
+    """Its text, with what has become of the process that it names."""
+    named = f"pid {reason.pid}"
+    return reason.text.replace(named, named + state_of(reason.pid)) if reason.pid else reason.text
+
+
+def state_of(pid: int) -> str:
+    """What a person should know of a process, as far as /proc tells."""
+    try:
+        os.kill(pid, 0)  # where /proc hides the processes of others, ENOENT would not say so much
+    except (ProcessLookupError, OverflowError):
+        return " (which is no more)"
+    except PermissionError:
+        pass
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            letter = stat.read().rpartition(b")")[2].split()[0]
+    except OSError:
+        return ""
+    return {b"T": " (stopped)", b"t": " (stopped)", b"Z": " (which is no more)"}.get(letter, "")
+
+
+def _is_ending() -> bool:
+    """Whether a signal has come, and with it the next one will end us at once."""
+    return signal.getsignal(signal.SIGINT) == signal.SIG_DFL

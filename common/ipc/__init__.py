@@ -1,0 +1,1 @@
+"""The operating system: one function a call, the objects over them, keys, doorway, proof, lifecycle."""

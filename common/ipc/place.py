@@ -1,0 +1,30 @@
+"""Where a channel is: key path and channel number, and the keys that follow from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from common.ipc import sysv_calls as sysv
+from common.layout import (
+    SEMAPHORES,
+)
+
+CHANNELS = range(32)
+
+
+class Place(NamedTuple):
+    """Where a channel is: its key path and number, and the six keys that follow from them."""
+
+    path: str
+    channel: int
+    dev: int
+    ino: int
+    segment_key: int
+    semaphore_keys: tuple[int, ...]
+
+    @classmethod
+    def of(cls, path: str, channel: int, identity: tuple[int, int]) -> Place:
+        """`identity` is (st_dev, st_ino) of the path. Raises CallFailed when ftok cannot find it."""
+        first = 8 * channel + 1
+        keys = [sysv.make_key(path, first + index) for index in range(1 + len(SEMAPHORES))]
+        return cls(path, channel, *identity, keys[0], tuple(keys[1:]))
