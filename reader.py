@@ -41,7 +41,7 @@ def main(talk: Talk) -> int:
     sink = streams.open_output(options.output) if options.output is not None else streams.StreamSink(1)
     doorway = find_doorway(options, talk)
     place = find_place(options, doorway, talk)
-    if sink.file == doorway.identity():
+    if sink.inode == doorway.identity():
         raise ChannelError(f"{options.key_path} is the key path: name another output")
     wanted, incomplete = options.count, False
     while True:
@@ -54,6 +54,7 @@ def main(talk: Talk) -> int:
         detach(end, talk)
         incomplete = incomplete or end.incomplete
         if not (over and options.follow):
+            sink.close()
             return 1 if incomplete else 0
         # Another reader was at the end first and removed the channel: --follow waits for the next one.
         wanted = None if wanted is None else wanted - end.records

@@ -17,8 +17,8 @@ class Sink(Protocol):
     """Where records go.
 
     `identity` is (st_dev, st_ino) of a regular file that `resume` may continue, else None; `file` that of any regular
-    file behind it; `size` is how many bytes are out, even when write() was interrupted; `settled` becomes true when the
-    channel has cut it to where it goes on.
+    file with bytes in it, which may be somebody's input; `size` is how many bytes are out, even when write() was
+    interrupted; `settled` becomes true when the channel has cut it to where it goes on.
     """
 
     settled: bool
@@ -40,10 +40,11 @@ class Sink(Protocol):
 class Output:
     """A sink and what the channel notes of it; for the holder of reader_turn."""
 
-    def __init__(self, sink: Sink, ring: Ring, *, resume: bool) -> None:
+    def __init__(self, sink: Sink, ring: Ring, *, resume: bool, append: bool = False) -> None:
         self.sink = sink
         self._ring = ring
         self._resume = resume
+        self._append = append  # in a channel from which nobody has received anything
 
     def note(self, tail: int, taken: int) -> None:
         """Note its size at byte `taken` of fragment `tail`; what a stream takes, no file has."""
@@ -91,10 +92,10 @@ class Output:
             waiting += [self._ring.read_slot(number + ahead) for ahead in range(1, self._ring.lag())]
         for other in waiting:
             if other.length and other.source == self.sink.file:
-                raise ChannelError(f"record {other.record} is the output itself: name another --output")
+                raise ChannelError(f"record {other.record} is the output itself: name another --output{_INODE}")
         note = self._ring.header.input_note()
         if not self.sink.settled and note.owed and (note.file.dev, note.file.ino) == self.sink.file:
-            raise ChannelError("the output is the file that a writer has come to send: name another --output")
+            raise ChannelError(f"the output is the file that a writer has come to send: name another --output{_INODE}")
 
     def _bytes_to_keep(self, number: int, slot: SlotHeader) -> int:
         size, received = self.sink.size, self._received(number, slot.taken)
@@ -108,8 +109,8 @@ class Output:
             if not received <= size <= received + slot.length - slot.taken:
                 raise TornRecord(_of_another_size(size, received))
             return received
-        if at_start and (not number or not size):
-            return size  # nobody has received anything of this channel, or nothing is in it
+        if at_start and (not size or (self._append and not number)):
+            return size
         raise TornRecord(f"{_ANOTHER} (record {slot.record} goes on at byte {slot.offset + slot.taken}); {_GO_ON}")
 
     def _why_not_at_end(self, tail: int, began_at: int) -> str:
@@ -128,6 +129,7 @@ class Output:
 
 
 _ANOTHER = "cannot resume this output: it is not the one that the last reader was writing"
+_INODE = " (or remove it, if the file that was sent is gone and this one has its inode)"
 _GO_ON = "remove it, or name another --output, to receive the rest without --resume"
 
 

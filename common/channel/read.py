@@ -85,7 +85,7 @@ class ReadEnd(End):
         nothing: the next one gets that fragment again. One that is interrupted while `sink` writes commits what is
         out, to the byte. Raises TornRecord, TimedOut, BadSegment, ChannelError, and what `sink` raises.
         """
-        output = Output(sink, self.ring, resume=self.resume)
+        output = Output(sink, self.ring, resume=self.resume, append=self.follow)
         try:
             with _Turn(self, "reader_pid") as turn:
                 while self._next_fragment(output):

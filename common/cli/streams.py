@@ -135,12 +135,16 @@ class _LongLine:
         self._begun = begun
         self._ended = False
         self.rest = b""
+        self.came = 0  # bytes that were read for it, and behind it
 
     def fill(self, room: memoryview) -> int:
         """Put the line's next bytes into `room`; how many, 0 behind its newline. Raises OSError."""
         if self._ended:
             return 0
-        data = self._begun or read_some(self._descriptor, min(len(room), AT_ONCE), self._name)
+        data = self._begun
+        if not data:
+            data = read_some(self._descriptor, min(len(room), AT_ONCE), self._name)
+            self.came += len(data)
         self._begun = b""
         length = data.find(b"\n") + 1
         if length:
@@ -163,6 +167,8 @@ def send_lines(
     """
     room = min(end.ring.fragment_size, AT_ONCE)
     file = regular_file(descriptor)
+    expected = FileSource(descriptor, name).total if file else UNKNOWN
+    came = 0
     data = b""
     while True:
         whole = data.rfind(b"\n") + 1
@@ -173,15 +179,19 @@ def send_lines(
         elif len(data) == room:
             line = _LongLine(descriptor, name, data, file)
             end.send(line, verify=verify)
+            came += line.came
             data = line.rest
         else:
             prompt()
             chunk = read_some(descriptor, room - len(data), name)
             if not chunk:
                 break
+            came += len(chunk)
             data += chunk
     if data:
         end.send(MessageSource(data, file), verify=verify)
+    if expected != UNKNOWN and came < expected:
+        raise ChannelError(f"the input became shorter: it ended after {came} of {expected} bytes")
 
 
 class StreamSink:
@@ -194,8 +204,10 @@ class StreamSink:
         self._name = name
         self._sizes = deque([0], maxlen=1)
         self.settled = False
-        self.file = regular_file(descriptor)
-        if self.file:
+        self.inode = regular_file(descriptor)
+        # An empty one has no byte of anybody's: it may have the inode of an input that is gone.
+        self.file = self.inode if os.fstat(descriptor).st_size else None
+        if self.inode:
             self._lock()
 
     def _lock(self) -> None:
@@ -239,13 +251,16 @@ class StreamSink:
     def cut(self, size: int) -> None:
         """A stream cannot be taken back; what an earlier reader put out stays out."""
 
+    def close(self) -> None:
+        """Nothing more comes. Raises OSError for what only now turns out, ChannelError for an output that is gone."""
+
 
 class FileSink(StreamSink):
     """A regular file of our own (--output); nothing in it is touched before cut()."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         super().__init__(descriptor, name)
-        self.identity = self.file
+        self.identity = self.inode
         self._sizes.append(os.fstat(descriptor).st_size)
 
     def cut(self, size: int) -> None:
@@ -253,6 +268,22 @@ class FileSink(StreamSink):
         os.ftruncate(self._descriptor, size)
         os.lseek(self._descriptor, size, os.SEEK_SET)
         self._sizes.append(size)
+
+    def close(self) -> None:
+        """A quota or a network may say only now that it could not be written (close(2)); others may have spoilt it."""
+        status = os.fstat(self._descriptor)
+        try:
+            os.close(self._descriptor)
+        except OSError as error:
+            error.filename = self._name
+            raise
+        if not status.st_nlink:
+            raise ChannelError(f"{self._name} was removed while it was written: what was received is lost with it")
+        if self.settled and status.st_size != self.size:
+            raise ChannelError(
+                f"{self._name} was changed while it was written: it has {status.st_size} bytes, not the {self.size}"
+                " that were received"
+            )
 
 
 def open_output(path: str) -> StreamSink:

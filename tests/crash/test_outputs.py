@@ -102,6 +102,18 @@ def test_a_log_is_continued_in_the_next_channel(pair: Pair, output: Path) -> Non
     assert output.read_bytes() == b"one\ntwo\nthree\nfour\n"
 
 
+def test_a_file_that_is_sent_again_is_not_appended(pair: Pair, content: Path, output: Path) -> None:
+    """Its writer died before its goodbye, and the reader ended the channel: nothing remembers what was received."""
+    run_doomed(pair, "leave:1", "writer", "--file", content, *RING)
+    done = pair.read("--quiet", "--output", output)
+    assert (done.code, output.read_bytes()) == (1, CONTENT), done
+    assert pair.write("--file", content, "--resume", *RING).code == 0
+    done = pair.read("--quiet", "--output", output, "--resume")
+    assert done.code == 1 and "cannot resume this output" in done.err, done
+    assert output.read_bytes() == CONTENT
+    assert pair.read("--quiet").out == CONTENT
+
+
 def test_a_log_is_not_continued_behind_what_somebody_else_received(pair: Pair, output: Path) -> None:
     output.write_bytes(b"one\n")
     send(pair, "two", "three")

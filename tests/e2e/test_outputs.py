@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tests.e2e.watch import sleeps_on
 from tests.helpers import Finished, Pair, finish, wait_until
 from tests.in_process import objects, place_of
 
+INODE = " (or remove it, if the file that was sent is gone and this one has its inode)"
 LOCKED = "EWOULDBLOCK (flock): another reader is writing this file; name another --output"
 # Of lines, and longer than a pipe holds, so that nobody has read it all before somebody else looks.
 DATA = b"".join(b"line %d\n" % number for number in range(40_000))
@@ -174,7 +175,7 @@ class TestTheOutputIsTheInput:
     def test_is_refused(self, pair: Pair, path: Path, source: str, output: str) -> None:
         writer = self.start_writer(pair, source, path)
         refused = self.read_into(pair, output, path)
-        assert_refused(refused, "record 0 is the output itself: name another --output")
+        assert_refused(refused, "record 0 is the output itself: name another --output" + INODE)
         assert path.read_bytes() == DATA
         assert finish(writer).code == 0
         read = pair.read("--quiet")
@@ -195,7 +196,7 @@ class TestTheOutputIsTheInput:
         writer = self.start_writer(pair, "--file", path)
         wait_until(lambda: sleeps_on(pair, "empty_slots"), "a full ring")
         refused = pair.read("--quiet", "--output", path)
-        assert_refused(refused, "record 1 is the output itself: name another --output")
+        assert_refused(refused, "record 1 is the output itself: name another --output" + INODE)
         assert path.read_bytes() == DATA
         read = pair.read("--quiet")
         assert (finish(writer).code, read.code, read.out) == (0, 0, b"first\n" + DATA)
@@ -209,7 +210,7 @@ class TestTheOutputIsTheInput:
         writer = self.start_writer(pair, "--file", path)
         wait_until(lambda: sleeps_on(pair, "writer_turn"))
         refused = pair.read("--quiet", "--output", path)
-        assert_refused(refused, "the output is the file that a writer has come to send: name another --output")
+        assert_refused(refused, "the output is the file that a writer has come to send: name another --output" + INODE)
         assert path.read_bytes() == DATA
         assert (finish(holder, b"").code, finish(writer).code) == (0, 0)
         assert pair.read("--quiet").out == b"begun" + DATA
@@ -258,3 +259,40 @@ class TestTheOutputIsTheKeyPath:
         done = pair.read("--quiet", "--output", key_file)
         assert_refused(done, f"{key_file} is the key path: name another output")
         assert key_file.read_bytes() == b"precious"
+
+
+def test_an_output_that_has_the_inode_of_what_was_sent(pair: Pair) -> None:
+    """`writer.py --file F; rm F; reader.py --output G`: ext4 gives G the inode of F, and nothing in it is F's."""
+    reused = pair.directory / "file"
+    reused.write_bytes(DATA)
+    assert pair.write("--file", reused).code == 0
+    os.truncate(reused, 0)
+    done = pair.read("--quiet", "--output", reused)
+    assert (done.code, done.err, reused.read_bytes()) == (0, "", DATA), done
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"and more of it")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (os.unlink, "was removed while it was written: what was received is lost with it"),
+        (append, "was changed while it was written: it has 18 bytes, not the 8 that were received"),
+    ],
+    ids=["removed", "longer"],
+)
+def test_an_output_that_others_spoil_is_no_success(pair: Pair, spoil: Callable[[Path], None], said: str) -> None:
+    output = pair.directory / "output"
+    writer = pair.start("writer", "--quiet", "--lines")
+    assert writer.stdin
+    writer.stdin.write(b"one\n")
+    writer.stdin.flush()
+    reader = pair.start("reader", "--quiet", "--output", output)
+    wait_until(lambda: output.exists() and output.read_bytes() == b"one\n", "the first line")
+    spoil(output)
+    writer.stdin.write(b"two\n")
+    assert finish(writer).code == 0
+    assert_refused(finish(reader), f"{output} {said}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.tools import SIZE, Transfer, powerless
-from tests.helpers import Pair, finish
+from tests.helpers import Pair, finish, wait_until
 from tests.in_process import objects, place_of
 from tests.said import torn, unfinished
 
@@ -37,6 +37,21 @@ def test_input_is_cut_while_it_is_read(pair: Pair) -> None:
     os.utime(transfer.source, ns=(before.st_atime_ns, before.st_mtime_ns))
     transfer.assert_completed_by_resume()
     assert objects(place_of(pair.key_path)) == []
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["lines", "a long line"])
+def test_lines_that_are_cut_while_they_are_read(pair: Pair, long: bool) -> None:
+    """What is missing of a file of lines is no end of it."""
+    source, lines = pair.directory / "lines", 1000 * [b"." * 99 + b"\n"]
+    source.write_bytes(b"".join(lines).replace(b"\n", b".") if long else b"".join(lines))
+    writer = pair.start("writer", "--quiet", "--lines", "--file", source, "--slots", 2, "--slot-size", "4K")
+    wait_until(lambda: (status := pair.status()) and status["header"]["unread"] == 2, "a full ring")
+    os.truncate(source, 50_000)
+    received = pair.read("--quiet")
+    done = finish(writer)
+    line = "writer: the input became shorter: it ended after 50000 of 100000 bytes\n"
+    assert (done.code, done.err, received.code) == (1, line, 1), (done, received)
+    assert len(received.out) == 50_000
 
 
 def test_a_cut_input_cannot_be_resumed(pair: Pair) -> None:

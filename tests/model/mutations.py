@@ -89,12 +89,12 @@ MUTATIONS = (
         "the tail moves before the bytes are out",
         """\
                 with source[slot.taken : end] as data:
-                    sink.write(data)
+                    output.sink.write(data)
 """,
         """\
                 self.ring.header.tail = number + 1
                 with source[slot.taken : end] as data:
-                    sink.write(data)
+                    output.sink.write(data)
 """,
         "no loss",
         Setting(((1,),), 1, crashes=1),
@@ -270,8 +270,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a reader that finds the channel finished takes it for the end",
-        "            self._settle_at_end(sink)\n            self._see_end(self.ending())\n        return None",
-        "            self._settle_at_end(sink)\n        return None",
+        "            self._settle_at_end(output)\n            self._see_end(self.ending())\n        return None",
+        "            self._settle_at_end(output)\n        return None",
         "no false success",
         Setting(((1,),), 2, crashes=1, heartbeats=NEVER, loads=False),
     ),
