@@ -90,7 +90,10 @@ def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: Op
             while not over and (wanted is None or end.records < wanted):
                 over = end.receive(sink, None if wanted is None else wanted - end.records) is None
         except BrokenPipeError:
-            talk.step("the consumer closed its end; what it did not take stays in the segment")
+            talk.step(
+                "the consumer closed its end: the slot that it was reading comes again, whole;"
+                " --count N takes exactly N records"
+            )
     talk.step(tally.summary("received"))
     return over
 

@@ -543,7 +543,7 @@ def break_off(end: ReadEnd, room: int, error: type[BaseException] = Died, at_mos
 
 
 @pytest.mark.parametrize("room", [0, 1, PAGE - 1, PAGE, PAGE + 1, PAGE + 4, PAGE + 5])
-@pytest.mark.parametrize("error", [Died, KeyboardInterrupt, BrokenPipeError])
+@pytest.mark.parametrize("error", [Died, KeyboardInterrupt])
 @pytest.mark.parametrize("verify", [False, True], ids=["plain", "verify"])
 def test_what_is_out_of_a_record_is_committed_to_the_byte(
     local: Local, room: int, error: type[BaseException], verify: bool
@@ -576,19 +576,27 @@ def test_what_is_out_of_lines_is_committed_to_the_byte(local: Local, room: int, 
     assert (reader.records, reader.bytes, reader.unread()) == (4 - stopped.records, len(sink.data), 0)
 
 
-@pytest.mark.parametrize(
-    ("room", "whole"),
-    [(0, 0), (1, 0), (3, 0), (4, 4), (5, 5), (6, 5), (10, 5), (11, 11), (12, 11), (15, 11), (16, 16)],
-)
-def test_a_line_that_the_consumer_took_in_part_comes_again(local: Local, room: int, whole: int) -> None:
+@pytest.mark.parametrize("room", [0, 1, 4, 15, 16])
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "record"])
+def test_a_slot_whose_consumer_left_comes_again_whole(local: Local, room: int, lines: bool) -> None:
+    """What it took of it, or left in the pipe, nobody can tell."""
     writer, stopped, reader = local.writer(), local.reader(), local.reader()
-    writer.send_lines(LINES_SENT, 4)
+    if lines:
+        writer.send_lines(LINES_SENT, 4)
+    else:
+        send(writer, LINES_SENT)
     break_off(stopped, room, BrokenPipeError)
-    lines = LINES_SENT[:whole].count(b"\n")
-    assert (stopped.records, stopped.bytes) == (lines, whole)
-    sink = Collector()
-    assert reader.receive(sink) == (4 - lines, None)
-    assert sink.data == LINES_SENT[whole:]
+    assert (stopped.records, stopped.bytes, slots(reader)[0].taken) == (0, 0, 0)
+    heard = news_of(reader)
+    assert (take_slot(reader), heard) == (LINES_SENT, [])
+
+
+def test_the_slots_before_the_one_whose_consumer_left_are_out(local: Local) -> None:
+    writer, stopped, reader = local.writer(), local.reader(), local.reader()
+    send(writer, bytes(PAGE) + b"the rest")
+    break_off(stopped, PAGE + 3, BrokenPipeError)
+    heard = news_of(reader)
+    assert (take_slot(reader), heard) == (b"the rest", [(News.HEADLESS, PAGE)])
 
 
 @pytest.mark.parametrize("rooms", [(1, 1), (2, 4, 3), (4, 0, 1), (7, 9)], ids=str)

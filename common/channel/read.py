@@ -155,10 +155,12 @@ class ReadEnd(End):
                 with source[slot.taken : end] as data:
                     output.sink.write(data)
                 self._commit(output, number, slot, end)
-            except BaseException as error:
+            except BrokenPipeError:
+                raise  # what its consumer took of the slot nobody can tell: it comes again, whole
+            except BaseException:
                 if self.ring.header.tail == number:
                     out = payload[slot.taken : slot.taken + output.sink.size - before]
-                    self._commit_part(output, number, slot, out, isinstance(error, BrokenPipeError))
+                    self._commit_part(output, number, slot, out)
                 raise
         self._progressed(end - slot.taken)
         if end < slot.length:
@@ -184,14 +186,11 @@ class ReadEnd(End):
         self.ring.header.tail = number + 1  # the commit
         self.objects.empty_slots.release()
 
-    def _commit_part(self, output: Output, number: int, slot: SlotHeader, out: memoryview, consumer_gone: bool) -> None:
+    def _commit_part(self, output: Output, number: int, slot: SlotHeader, out: memoryview) -> None:
         """The bytes `out` of a slot are out, when an exception came."""
         length = len(out)
         if slot.flags & LINES:
-            begun = bytes(out)
-            self.records += begun.count(b"\n")
-            if consumer_gone:  # what it took of a line is lost: the next one gets all of it
-                length = begun.rfind(b"\n") + 1
+            self.records += bytes(out).count(b"\n")
         if length:
             self._set_taken(output, number, slot.taken + length)
             self.bytes += length

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -52,16 +51,6 @@ def read_into(descriptor: int, room: memoryview, name: str = "") -> int:
 def read_some(descriptor: int, size: int, name: str = "") -> bytes:
     """Like read_into, into new bytes."""
     return _patiently(descriptor, name, lambda: os.read(descriptor, size))
-
-
-def _left_in_pipe(descriptor: int) -> int:
-    """How many bytes a pipe holds that nobody has read, 0 for anything else; pipe(7), FIONREAD."""
-    import fcntl
-    import termios
-
-    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-        return 0
-    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def regular_file(descriptor: int) -> tuple[int, int] | None:
@@ -231,18 +220,14 @@ class StreamSink:
     def write(self, data: memoryview) -> None:
         """Put all of `data` out; write(2) may take fewer bytes than it was given.
 
-        Raises OSError; BrokenPipeError when nobody reads any more, and then what is left in the pipe is not out.
+        Raises OSError; BrokenPipeError when nobody reads any more.
         """
         begun = self.size
         done = 0
-        try:
-            while done < len(data):
-                with data[done : done + MAX_FRAGMENT] as rest:
-                    _patiently(self._descriptor, self._name, partial(self._write_some, rest), to_write=True)
-                done = self.size - begun
-        except BrokenPipeError:
-            self._sizes.append(max(self.size - _left_in_pipe(self._descriptor), begun))
-            raise
+        while done < len(data):
+            with data[done : done + MAX_FRAGMENT] as rest:
+                _patiently(self._descriptor, self._name, partial(self._write_some, rest), to_write=True)
+            done = self.size - begun
 
     def _write_some(self, data: memoryview) -> None:
         # A signal may raise as soon as a call has returned, before its result has a name: so this is one call, all C.

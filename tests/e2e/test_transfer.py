@@ -297,46 +297,20 @@ class TestConsumerThatLeaves:
         # The slots that the pipe had taken whole are gone with it; all else comes again.
         assert len(data) - len(read.out) in range(SLOT, len(data), SLOT)
 
-    @pytest.mark.parametrize("taken", [[1], [5000], [70_000], [1, 5000, 70_000]], ids=str)
-    def test_each_consumer_of_a_file_goes_on_at_the_byte(self, pair: Pair, tmp_path: Path, taken: list[int]) -> None:
-        """What it left in the pipe is not lost with it."""
-        data = content(1_000_000)
-        (tmp_path / "given").write_bytes(data)
-        assert_done(pair.write("--file", tmp_path / "given"))
-        begin = 0
-        for size in taken:
-            got, left = take_and_leave(pair, size)
-            assert got == data[begin : begin + size]
-            noun = "byte" if size == 1 else "bytes"
-            assert f"received 0 records, {size} {noun} in" in left.err
-            assert left.code == (1 if begin else 0) and (headless(0, begin) in left.err) == bool(begin), left
-            begin += size
-        rest = pair.read()
-        assert rest.code == 1 and headless(0, begin) in rest.err, rest
-        assert rest.out == data[begin:]
-        assert f"received 1 record, {len(rest.out)} bytes in" in rest.err
-
-    @pytest.mark.parametrize("taken", [[1], [5000], [70_000], [1, 5000, 70_000]], ids=str)
-    def test_each_consumer_of_lines_gets_whole_lines(self, pair: Pair, tmp_path: Path, taken: list[int]) -> None:
-        """A line that it took in part comes again, whole, and no other."""
+    @pytest.mark.parametrize("lines", [False, True], ids=["file", "lines"])
+    def test_the_slot_of_a_consumer_that_left_comes_again(self, pair: Pair, tmp_path: Path, lines: bool) -> None:
+        """A slot is larger than what a pipe holds: nothing of the first one is committed, however much was taken."""
         data = b"".join(b"line %d " % number + b"." * (number % 97) + b"\n" for number in range(15_000))
         (tmp_path / "given").write_bytes(data)
-        with (tmp_path / "given").open("rb") as given:
-            assert_done(finish(pair.start("writer", "--lines", stdin=given)))
-        begin = 0
-        for size in taken:
+        assert_done(pair.write("--file", tmp_path / "given", *(["--lines"] if lines else [])))
+        for size in (1, 5000, 70_000):
             got, left = take_and_leave(pair, size)
-            assert got == data[begin : begin + size]
-            assert not got.endswith(b"\n"), "it left inside a line"
+            assert got == data[:size]
             assert_done(left)
-            whole = got[: got.rfind(b"\n") + 1]
-            lines = whole.count(b"\n")
-            assert f"received {lines} records, {len(whole)} bytes in" in left.err
-            begin += len(whole)
-        rest = pair.read()
-        assert_done(rest)
-        assert rest.out == data[begin:]
-        assert f"received {len(rest.out.splitlines())} records, {len(rest.out)} bytes in" in rest.err
+            assert "received 0 records, 0 bytes in" in left.err
+            assert "the consumer closed its end: the slot that it was reading comes again, whole; --count N" in left.err
+        rest = pair.read("--quiet")
+        assert (rest.code, rest.out, rest.err) == (0, data, "")
 
 
 def test_a_file_that_claims_more_than_it_has(pair: Pair) -> None:
