@@ -33,8 +33,8 @@ FLOORS = (
 ON_ITS_FLOOR: dict[str, set[str]] = {
     "channel.end": {"channel.objects", "channel.ending", "channel.ring"},
     "channel.output": {"channel.ring"},
-    "channel.write": {"channel.objects", "channel.ending", "channel.end"},
-    "channel.read": {"channel.objects", "channel.ending", "channel.end", "channel.output"},
+    "channel.write": {"channel.objects", "channel.ending", "channel.end", "channel.ring"},
+    "channel.read": {"channel.objects", "channel.ending", "channel.end", "channel.output", "channel.ring"},
     "ipc.place": {"ipc.sysv_calls"},
     "ipc.trace": {"ipc.sysv_calls"},
     "ipc.sysv": {"ipc.sysv_calls", "ipc.place"},

@@ -11,6 +11,7 @@ from common.channel.end import End, Patience, Reason, _process, _Turn
 from common.channel.ending import Ending
 from common.channel.objects import Doorway, Objects
 from common.channel.output import Output, Sink
+from common.channel.ring import fence
 from common.errors import BadSegment, Gone, TornRecord
 from common.layout import (
     ABORTED,
@@ -120,7 +121,10 @@ class ReadEnd(End):
         )
 
     def _has_data(self) -> bool:
-        return self.ring.lag() > 0
+        found = self.ring.lag() > 0
+        if found:
+            fence()  # nothing of the slot was loaded before head
+        return found
 
     def _why_empty(self) -> Reason:
         if self.objects.writers.present():
@@ -183,6 +187,7 @@ class ReadEnd(End):
             torn = self.ring.header.records_torn
             self.ring.header.records_torn = min(torn + 1, UNKNOWN)
         self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        fence()  # the bytes are out before anybody may fill their slot anew
         self.ring.header.tail = number + 1  # the commit
         self.objects.empty_slots.release()
 

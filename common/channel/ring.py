@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from common.errors import BadSegment
 from common.layout import (
     FLAGS,
@@ -14,6 +16,18 @@ from common.layout import (
     SlotHeader,
     read_geometry,
 )
+
+_lock = allocate_lock()
+_lock.acquire()
+
+
+def fence() -> None:
+    """What was loaded and stored before is so for every processor before what comes now.
+
+    x86-64 keeps the order that matters here by itself, arm64 does not: a lock that is released and taken again does.
+    """
+    _lock.release()
+    _lock.acquire()
 
 
 class Ring:

@@ -10,6 +10,7 @@ from typing import Protocol
 from common.channel.end import HEARTBEAT, End, Patience, Reason, _process, _Turn
 from common.channel.ending import Ending
 from common.channel.objects import Doorway, Objects
+from common.channel.ring import fence
 from common.errors import CallFailed, TornRecord
 from common.layout import (
     ABORTED,
@@ -238,6 +239,7 @@ class WriteEnd(End):
 
     def _publish(self, number: int, slot: SlotHeader) -> None:
         self.ring.write_slot(number, slot)
+        fence()  # whoever sees the new head sees the slot filled
         self.ring.header.head = number + 1  # the commit
         self.objects.full_slots.release()
         self._progressed(slot.length)

@@ -47,9 +47,17 @@ MUTATIONS = (
         ONE,
     ),
     Mutation(
+        "no fence between the slot and head",
+        "        fence()  # whoever sees",
+        "        # whoever sees",
+        "no failure",
+        ONE,
+    ),
+    Mutation(
         "commit before the slot's header",
         """\
         self.ring.write_slot(number, slot)
+        fence()  # whoever sees the new head sees the slot filled
         self.ring.header.head = number + 1  # the commit
 """,
         """\
@@ -379,6 +387,7 @@ MUTATIONS = (
         """\
             self.ring.header.records_torn = min(torn + 1, UNKNOWN)
         self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        fence()  # the bytes are out before anybody may fill their slot anew
         self.ring.header.tail = number + 1  # the commit
 """,
         """\

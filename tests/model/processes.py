@@ -61,6 +61,7 @@ class Process(greenlet):  # type: ignore[misc]
         self.event: tuple[Any, ...] | None = None
         self.consumes: tuple[Any, ...] = ("consumed",)
         self.record = 0
+        self.unordered: Operation | None = None  # the store of a slot's header, which no fence has ordered yet
         self.discarded = False
 
     def discard(self) -> None:
@@ -70,8 +71,32 @@ class Process(greenlet):  # type: ignore[misc]
 
 
 def ask(*operation: Any) -> Any:
-    """Hand an operation to the scheduler; its answer. Raises Gone."""
+    """Hand an operation to the scheduler; its answer. Raises Gone.
+
+    A weakly ordered processor may show the store of head before that of the slot's header: here it does, whenever
+    there is no fence between the two.
+    """
     process = getcurrent()
+    overtakes = operation[:2] == ("store", _HEAD)
+    if not overtakes:
+        order_stores()
+    answer = _hand_over(process, operation)
+    order_stores()
+    return answer
+
+
+def order_stores() -> None:
+    """What the fence does."""
+    process = getcurrent()
+    late, process.unordered = process.unordered, None
+    if late:
+        _hand_over(process, late)
+
+
+_HEAD = Header.__dict__["head"].offset
+
+
+def _hand_over(process: Process, operation: Operation) -> Any:
     if process.discarded:
         raise GreenletExit
     answer = process.parent.switch(operation)
@@ -181,7 +206,7 @@ class SimulatedRing(Ring):
         if slot.flags & ABORTED:
             self.header.process.event = ("aborted",)
         at = self._slot_at(number)
-        ask("store", compact(at), bytes(self._memory[at : at + SLOT.size]), None)
+        self.header.process.unordered = ("store", compact(at), bytes(self._memory[at : at + SLOT.size]), None)
 
     def set_taken(self, number: int, taken: int) -> None:
         super().set_taken(number, taken)
@@ -413,6 +438,7 @@ def load_channel(source: str = "") -> ModuleType:
     exec(compile(source or channel_source(), "common/channel", "exec"), module.__dict__)
     module.__dict__.update(
         Ring=SimulatedRing,
+        fence=order_stores,
         monotonic=lambda: 0.0,
         os=SimpleNamespace(getpid=lambda: 1 + getcurrent().index),
         zlib=SimpleNamespace(crc32=lambda data: zlib.crc32(bytes(data))),
@@ -495,6 +521,7 @@ class Behaviour:
                 process.event,
                 process.consumes,
                 process.record,
+                process.unordered,
                 local.operation,
                 *fingerprint(process),
             )
@@ -523,11 +550,14 @@ def fingerprint(process: Process) -> Iterator[Any]:
     """
     frame: FrameType | None = process.gr_frame
     while frame:
-        if frame.f_code is not ask.__code__:
+        if frame.f_code not in _HANDING_OVER:
             code = frame.f_code
             yield code.co_name, code.co_firstlineno, frame.f_lasti
             yield tuple((name, _plain(value)) for name, value in frame.f_locals.items())
         frame = frame.f_back
+
+
+_HANDING_OVER = (ask.__code__, order_stores.__code__, _hand_over.__code__)
 
 
 def _plain(value: Any) -> Any:
