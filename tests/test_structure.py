@@ -38,7 +38,6 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "ipc.place": {"ipc.sysv_calls"},
     "ipc.trace": {"ipc.sysv_calls"},
     "ipc.sysv": {"ipc.sysv_calls", "ipc.place"},
-    "ipc.proof": {"ipc.sysv_calls", "ipc.sysv"},
     "ipc.lifecycle": {"ipc.sysv_calls", "ipc.place", "ipc.sysv", "ipc.proof"},
     "cli.talk": {"cli.words"},
     "cli.run": {"cli.talk"},
@@ -143,7 +142,7 @@ def test_the_programs_make_no_ipc_call_of_their_own(program: str) -> None:
 # One test file for the two ends and what they share; names and types only need none.
 TESTED_IN = {
     **dict.fromkeys(("channel.end", "channel.write", "channel.read", "channel.output"), "test_channel"),
-    **dict.fromkeys(("ipc.sysv", "ipc.proof", "ipc.place"), "test_lifecycle"),
+    **dict.fromkeys(("ipc.sysv", "ipc.place"), "test_lifecycle"),
     **dict.fromkeys(("cli.options", "cli.talk", "cli.run", "cli.tally", "cli.leaving", "cli.words"), "test_cli"),
     "channel.ring": "test_layout",
 }

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from common.errors import BadSegment, CallFailed, ChannelError, Gone, NotOurs
 from common.ipc import sysv_calls as sysv
 from common.ipc.place import Place
-from common.ipc.proof import prove_ours
+from common.ipc.proof import Facts, Kind, judge
 from common.ipc.sysv import (
     READ_WRITE,
     Removal,
@@ -34,6 +34,7 @@ from common.layout import (
     MAGIC,
     NOT_CREATED,
     OPEN,
+    PAGE,
     SEMAPHORES,
     VERSION,
     Geometry,
@@ -168,7 +169,7 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
         raise
     objects = SysvObjects(place, shmid, address)
     try:
-        leftover = prove_ours(objects)
+        leftover = _prove_ours(objects)
         if not leftover:
             read_geometry(objects.memory)
             _open_or_rebuild_semaphores(objects, say)
@@ -182,6 +183,39 @@ def open_channel(place: Place, say: Callable[[str], None], address: int | None =
     objects.detach()
     say(f"cleared segment {shmid}, {leftover}")
     return None
+
+
+def _prove_ours(objects: SysvObjects) -> str:
+    """Why this segment is a leftover to be cleared; "" for a channel in use.
+
+    Raises NotOurs without proof, ChannelError when the key belongs to another path.
+    """
+    verdict = judge(_facts(objects))
+    if verdict.kind is Kind.OF_ANOTHER_PATH:
+        raise ChannelError(
+            f"key {sysv.key_text(objects.place.segment_key)} already belongs to another path"
+            f" ({objects}); choose another --channel"
+        )
+    if verdict.kind is Kind.FOREIGN:
+        raise NotOurs(
+            f"{objects} of uid {objects.stat().uid} has our key and is not a channel of ours: {verdict.why}."
+            f" It was left untouched; choose another --channel, or if nobody needs it: ipcrm -m {objects.shmid}"
+        )
+    return verdict.why
+
+
+def _facts(objects: SysvObjects) -> Facts:
+    memory, path = objects.memory, (objects.place.dev, objects.place.ino)
+    if len(memory) < PAGE:
+        return Facts(len(memory), bytes(8), (0, 0), path, 0, abandoned=False, empty=False)
+    with Header(memory) as header:
+        magic, noted, state = header.magic, (header.key_dev, header.key_ino), header.state
+    abandoned = objects.abandoned()
+    empty = abandoned and all(memory[at : at + PAGE] == _ZEROS for at in range(0, len(memory), PAGE))
+    return Facts(len(memory), magic, noted, path, state, abandoned, empty)
+
+
+_ZEROS = bytes(PAGE)
 
 
 def _say_whose(objects: SysvObjects, say: Callable[[str], None]) -> None:
@@ -210,7 +244,7 @@ def find_channel(place: Place, *, observe: bool) -> SysvObjects:
     objects = SysvObjects(place, shmid, observe=observe)
     objects.before = before
     try:
-        prove_ours(objects)
+        _prove_ours(objects)
     except BaseException:
         objects.detach()
         raise

@@ -197,6 +197,11 @@ class SysvObjects:
         """Whether no other process has the segment attached."""
         return self.stat().attached == 1
 
+    def abandoned(self) -> bool:
+        """Whether it is of our uid, its creator is dead, and nobody but us has it attached."""
+        stat = self.stat()
+        return stat.attached == 1 and stat.cuid == os.geteuid() and _is_dead(stat.creator_pid)
+
     def goes_with_us(self) -> bool:
         """Whether our detach destroys the segment, removed or not, and what is in it (kernel.shm_rmid_forced)."""
         return sysv.forced_removal() and self.alone()
@@ -379,3 +384,27 @@ def _why_not_removed(semaphore: Any) -> str:
     if stat.members != 1:
         return f"its set has {stat.members} members"
     return "a process sleeps on it" if _slept_on(semaphore) else ""
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether that process is certainly no more; a pid of 0 is outside our pid namespace: unknown means alive."""
+    try:
+        if pid:
+            os.kill(pid, 0)
+            return _has_ended(pid)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process that still has its pid only waits to be waited for. Raises OSError."""
+    import select
+
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], 0)[0])
+    finally:
+        os.close(descriptor)
