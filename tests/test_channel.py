@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from common.channel.end import End, Patience, Reason
+from common.channel.ending import Ending
 from common.channel.output import Output
 from common.channel.read import News, ReadEnd
 from common.channel.write import WriteEnd
@@ -165,7 +166,9 @@ def test_a_new_channel_is_empty_and_its_reader_waits_for_a_writer(local: Local) 
     writer = local.writer()
     assert (writer.ring.header.head, writer.ring.header.tail, writer.unread()) == (0, 0, 0)
     reader = local.reader(timeout=0)
-    with pytest.raises(TimedOut, match=r"^gave up after 0 s of waiting for data; a writer is counted as present$"):
+    with pytest.raises(
+        TimedOut, match=r"^gave up after 0 s of waiting for data; a writer is there, and sends nothing$"
+    ):
         reader.receive(Collector())
 
 
@@ -425,7 +428,10 @@ def test_resume_with_another_file_is_refused(local: Local, began_with: int, size
     die_in_a_record(dead, bytes(PAGE), total=began_with)
     with pytest.raises(TornRecord) as refusal:
         writer.send(Script(b"", total=size), resume=True)
-    assert str(refusal.value) == f"this is not the file to resume: {text}; `writer.py` without --resume sends it anew"
+    assert (
+        str(refusal.value)
+        == f"this is not the file to resume: {text}; `writer.py --remove` gives up what was begun, then send it anew"
+    )
     assert writer.ring.header.head == 1
 
 
@@ -660,6 +666,22 @@ def empty(local: Local) -> None:
     reader.receive(Collector())
     local.leave(writer)
     local.detach(reader)
+
+
+def test_a_torn_record_that_another_reader_met_is_told_beside_what_else_is_missing(key_path: Path) -> None:
+    with Local(key_path, Geometry(4, PAGE)) as local:
+        dead, writer = local.writer(), local.writer()
+        die_in_a_record(dead, b"x" * PAGE, total=9999)
+        send(writer, bytes(PAGE) + b"the rest")
+        local.leave(writer)
+        first = local.reader()
+        first.receive(Collector())
+        break_off(first, PAGE + 1, BrokenPipeError)
+        reader = local.reader()
+        heard = news_of(reader)
+        reader.receive(Collector())
+        reader._see_end(Ending.OVER)
+        assert heard == [(News.HEADLESS, PAGE), (News.TORN_BEFORE, 1)]
 
 
 def an_output(end: ReadEnd) -> Output:

@@ -140,5 +140,5 @@ def _of_another_size(size: int, received: int) -> str:
 def _holds(received: int) -> str:
     return (
         f"the output already holds what was received from this channel ({received} bytes):"
-        " add --resume to continue it, or name another --output"
+        " add --resume to continue it; another --output gets only the rest"
     )

@@ -77,6 +77,7 @@ class ReadEnd(End):
         self._expected = _Expected(0, 0, 0)
         self._began_at = self.ring.header.tail
         self._missed = 0  # writers that stopped before their end, as far as that was told
+        self._told_torn = False  # whether a torn record was told
         self._refused = False  # the output is not the one that the channel notes
 
     def receive(self, sink: Sink, at_most: int | None = None) -> Receipt | None:
@@ -130,7 +131,7 @@ class ReadEnd(End):
         if self.objects.writers.present():
             pid = self.objects.writer_turn.holder()
             if pid is None:
-                return Reason("waiting for data; a writer is counted as present")
+                return Reason("waiting for data; a writer is there, and sends nothing")
             return Reason(f"waiting for data, and {_process(pid)} has the turn to write", pid=pid)
         last = self.last_slot()
         if last and not last.ends_record:
@@ -345,13 +346,14 @@ class ReadEnd(End):
     def _see_end(self, ending: Ending) -> None:
         """Tell what is missing in a channel that ended, whoever met it before."""
         torn = self.ring.header.records_torn
-        if torn and not self.incomplete:
+        if torn and not self._told_torn:
             self._tell(News.TORN_BEFORE, torn, None)
         if ending is Ending.BROKEN_OFF and self._missing() > self._missed:  # else it is told already
             self._tell_broken_off()
 
     def _tell(self, news: News, number: int, slot: SlotHeader | None) -> None:
         self.incomplete = self.incomplete or news is not News.CONTINUED
+        self._told_torn = self._told_torn or news in (News.TORN, News.TORN_BEFORE)
         self.hear(news, number, slot)
 
 

@@ -193,7 +193,10 @@ class WriteEnd(End):
             difference = f"it was changed after record {last.record} was begun from it"
         else:
             return
-        raise TornRecord(f"this is not the file to resume: {difference}; `writer.py` without --resume sends it anew")
+        raise TornRecord(
+            f"this is not the file to resume: {difference}; `writer.py --remove` gives up what was begun, then send it"
+            " anew"
+        )
 
     def _is_complete(self, last: SlotHeader, source: Source, note: InputNote) -> bool:
         """Whether the last record is all of `source`: its writer died with nothing left to send."""

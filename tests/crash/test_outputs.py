@@ -11,8 +11,8 @@ from tests.crash.driver import CONTENT
 from tests.helpers import Finished, Pair
 
 HOLDS = (
-    "reader: the output already holds what was received from this channel ({} bytes): add --resume to continue it, or"
-    " name another --output\n"
+    "reader: the output already holds what was received from this channel ({} bytes): add --resume to continue it;"
+    " another --output gets only the rest\n"
 )
 OTHER = "reader: cannot resume this output: it is not the one that the last reader was writing"
 

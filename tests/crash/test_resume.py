@@ -14,7 +14,7 @@ from tests.helpers import Finished, Pair, finish, wait_until
 
 HALF = 2 * SLOT_SIZE  # where the torn record of most tests ends
 
-REFUSED = "writer: this is not the file to resume: {}; `writer.py` without --resume sends it anew"
+REFUSED = "writer: this is not the file to resume: {}; `writer.py --remove` gives up what was begun, then send it anew"
 BROKEN_OFF = (
     "reader: the channel is broken off: 1 writer stopped before the end, after record {}; all that was sent until then"
     " has arrived"

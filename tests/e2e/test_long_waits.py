@@ -138,7 +138,7 @@ def test_writers_that_somebody_counted_with_setval(pair: Pair) -> None:
     assert pair.write("first").code == 0
     set_value(pair, WRITERS, 1)
     reader = start(pair, "reader")
-    hear(pair, reader, "waiting for data; a writer is counted as present")
+    hear(pair, reader, "waiting for data; a writer is there, and sends nothing")
     set_value(pair, WRITERS, 0)
     done = finish(reader)
     assert (done.code, done.out) == (0, b"first\n")
@@ -149,7 +149,7 @@ def test_a_reader_between_two_lines_hears_it_once(pair: Pair) -> None:
     writer = pair.start("writer", "--quiet", "--lines")
     reader = start(pair, "reader")
     assert writer.stdin and reader.stdout
-    hear(pair, reader, "waiting for data; a writer is counted as present")
+    hear(pair, reader, "waiting for data; a writer is there, and sends nothing")
     writer.stdin.write(b"one\n")
     writer.stdin.flush()
     assert reader.stdout.readline() == b"one\n"

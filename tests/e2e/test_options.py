@@ -148,7 +148,7 @@ class TestTimeout:
         done = pair.read("--timeout", 0.2, "--quiet")
         assert (done.code, done.err) == (
             124,
-            "reader: gave up after 0.2 s of waiting for data; a writer is counted as present\n",
+            "reader: gave up after 0.2 s of waiting for data; a writer is there, and sends nothing\n",
         )
         assert finish(writer, b"late\n").code == 0
         assert pair.read().out == b"late\n"

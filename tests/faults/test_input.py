@@ -14,7 +14,7 @@ from tests.said import torn, unfinished
 
 SHORTER = SIZE // 2
 NOT_THE_FILE = "writer: this is not the file to resume:"
-ANEW = "`writer.py` without --resume sends it anew\n"
+ANEW = "`writer.py --remove` gives up what was begun, then send it anew\n"
 
 
 def test_input_is_cut_while_it_is_read(pair: Pair) -> None:

@@ -131,4 +131,4 @@ def test_a_forged_writer_is_waited_for(pair: Pair, leftovers: None, value: int) 
     sysv.set_semaphore_value(sysv.open_semaphore(place_of(pair.key_path).semaphore_keys[4]), value)
     done = pair.read("--quiet", "--timeout", 0.3)
     assert (done.code, done.out) == (124, b"kept\n")
-    assert done.err == "reader: gave up after 0.3 s of waiting for data; a writer is counted as present\n"
+    assert done.err == "reader: gave up after 0.3 s of waiting for data; a writer is there, and sends nothing\n"
