@@ -1,5 +1,10 @@
 #!/usr/bin/env bash
 # Shows, tests or opens the pair. Needs nothing but Linux and Python 3.10: it sets itself up in .venv.
+if [ -z "${BASH_VERSION:-}" ]; then # sh run_demo.sh, where sh is not bash
+    command -v bash >/dev/null || { echo "run_demo.sh: bash is missing; install the package bash" >&2; exit 1; }
+    exec bash "$0" "$@"
+fi
+set +o posix # sh run_demo.sh, where it is
 set -euo pipefail
 
 usage() {
@@ -31,6 +36,11 @@ need() {
     command -v "$1" >/dev/null || stop "$1 is missing" "$2" "$3"
 }
 
+# need_write DIRECTORY: where one may not write, nothing is begun.
+need_write() {
+    [ -w "$1" ] || stop "may not write in $(readlink -f "$1"); copy the project to a place of your own, or ask its owner"
+}
+
 # ---------------------------------------------------------------------------------------------------- set-up
 
 find_python() {
@@ -46,10 +56,11 @@ find_python() {
 
 make_venv() {
     local base
+    need_write .
     base=$(find_python)
     "$base" -c 'import ensurepip, venv' 2>/dev/null || stop "$base has no venv or ensurepip" python3-venv python3
     say "making .venv with $base"
-    rm -rf .venv
+    rm -rf .venv 2>/dev/null || stop "could not remove $PWD/.venv, which does not work; remove it and start it again"
     "$base" -m venv .venv || stop "$base could not make .venv in $PWD; is there room, and may we write there?"
 }
 
@@ -79,6 +90,7 @@ set_up() {
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && has "$@"; then
         return
     fi
+    [ ! -d .venv ] || need_write .venv
     .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
     pip_install "$file"
     if ! has "$@"; then
@@ -382,6 +394,7 @@ main() {
         pane) pane "${@:2}" ;;
         help | -h | --help) usage ;;
         *)
+            say "run_demo.sh: there is no verb '$1'"
             usage >&2
             exit 2
             ;;

@@ -270,10 +270,52 @@ def test_the_test_verb_is_honest(project: Project, tmp_path: Path, failing: str,
     assert done.stdout.splitlines()[-1].startswith(last)
 
 
+@pytest.mark.parametrize("has", ["no .venv", "a broken .venv", "an old .venv"])
+def test_where_one_may_not_write_one_line_says_so(project: Project, has: str) -> None:
+    if has != "no .venv":
+        project.pretend_set_up("exit 0" if has == "an old .venv" else "exit 1")
+        (project.root / ".venv/requirements.txt.installed").unlink()
+        for number in range(50):
+            (project.root / f".venv/bin/{number}").touch()
+    command = ["bash", project.script]
+    if os.geteuid() == 0:  # whom no mode keeps from writing
+        if not shutil.which("setpriv"):
+            pytest.skip("as root it needs setpriv: install the package util-linux")
+        command = ["setpriv", "--bounding-set=-dac_override", *command]
+    directories = [project.root, *(path for path in project.root.rglob("*") if path.is_dir())]
+    for directory in directories:
+        directory.chmod(0o555)
+    try:
+        done = subprocess.run(
+            command, env={**project.environment, "PYTHON": sys.executable}, capture_output=True, text=True
+        )
+    finally:
+        for directory in directories:
+            directory.chmod(0o755)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"run_demo\.sh: may not write in .*a project.*\n", done.stderr), done.stderr
+    assert has == "no .venv" or len(list((project.root / ".venv/bin").iterdir())) == 51
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash --posix"])
+def test_another_shell_hands_over_to_bash(project: Project, tmp_path: Path, shell: str) -> None:
+    command = shutil.which(shell.split()[0])
+    if not command:
+        pytest.skip(f"needs {shell}")
+    words = [command, *shell.split()[1:], "run_demo.sh", "help"]
+    done = subprocess.run(words, cwd=project.root, env=project.environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, project.run("help").stdout, "")
+    if shell == "dash":
+        path = tools(tmp_path / "tools", "bash")
+        without = subprocess.run(words, cwd=project.root, env={"PATH": path}, capture_output=True, text=True)
+        assert (without.returncode, without.stdout) == (1, "")
+        assert without.stderr == "run_demo.sh: bash is missing; install the package bash\n"
+
+
 def test_help_and_nonsense(project: Project) -> None:
     helped, refused = project.run("help"), project.run("nonsense")
     assert (helped.returncode, refused.returncode) == (0, 2)
-    assert helped.stdout == refused.stderr
+    assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
     for verb in ("test", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
 
