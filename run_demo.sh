@@ -354,9 +354,11 @@ run_tests() {
 }
 
 # pane PROGRAM [OPTION ...]: one side of the tmux window, which stays until Enter so that the end can be read.
+# Ctrl-C is for the program: a trap that does nothing keeps this shell, and unlike '' is not inherited.
 pane() {
     local program=$1
     shift
+    trap : INT
     .venv/bin/python "$program.py" "$@" || true
     read -rsp "$program.py has ended; Enter closes this side." _ || true
 }

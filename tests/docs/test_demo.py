@@ -332,6 +332,31 @@ def tmux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     subprocess.run(["tmux", "kill-server"], env=environment, stderr=subprocess.DEVNULL)
 
 
+class Window:
+    """The window that run_demo.sh tmux opened, with the writer on the left."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.left, self.right = wait_until(self.two_panes, "two panes")
+
+    def ask_tmux(self, *words: str) -> str:
+        return subprocess.run(["tmux", *words], env=self.environment, capture_output=True, text=True).stdout
+
+    def wait_for(self, pane: str, words: str) -> None:
+        wait_until(lambda: words in self.ask_tmux("capture-pane", "-p", "-t", pane), f"{words!r} in {pane}")
+
+    def two_panes(self) -> list[str]:
+        rows = self.ask_tmux("list-panes", "-a", "-F", "#{pane_left} #{pane_id} #{pane_start_command}").splitlines()
+        ours = sorted((int(row.split()[0]), row.split()[1]) for row in rows if "run_demo.sh" in row)
+        return [pane for _, pane in ours] if len(ours) == 2 else []
+
+    def close_both(self) -> None:
+        for pane in (self.left, self.right):
+            self.wait_for(pane, "Enter closes this side")
+            self.ask_tmux("send-keys", "-t", pane, "Enter")
+        wait_until(lambda: not self.two_panes(), "both sides to close")
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["in a terminal", "inside tmux"])
 def test_tmux_shows_both_side_by_side(project: Project, key_path: Path, tmux: dict[str, str], inside: bool) -> None:
     project.pretend_set_up()
@@ -343,25 +368,27 @@ def test_tmux_shows_both_side_by_side(project: Project, key_path: Path, tmux: di
         shell.send(f"'{project.script}' {' '.join(command)}\r")
     else:
         shell = project.spawn(*command)
-
-    def ask_tmux(*words: str) -> str:
-        return subprocess.run(["tmux", *words], env=project.environment, capture_output=True, text=True).stdout
-
-    def shows(pane: str, words: str) -> bool:
-        return words in ask_tmux("capture-pane", "-p", "-t", pane)
-
-    def two_panes() -> list[str]:
-        rows = ask_tmux("list-panes", "-a", "-F", "#{pane_left} #{pane_id} #{pane_start_command}").splitlines()
-        ours = sorted((int(row.split()[0]), row.split()[1]) for row in rows if "run_demo.sh" in row)
-        return [pane for _, pane in ours] if len(ours) == 2 else []
-
-    left, right = wait_until(two_panes, "two panes")
-    wait_until(lambda: shows(left, "Ctrl-D ends"), "the writer's prompt")
+    window = Window(project.environment)
+    window.wait_for(window.left, "Ctrl-D ends")
     shell.send("good morning\r")  # the writer's side has the keyboard
-    wait_until(lambda: shows(right, "\ngood morning\n"), "the line at the reader")
+    window.wait_for(window.right, "\ngood morning\n")
     shell.sendcontrol("d")
-    for pane in (left, right):
-        wait_until(lambda pane=pane: shows(pane, "Enter closes this side"), "the end")
-        ask_tmux("send-keys", "-t", pane, "Enter")
-    wait_until(lambda: not two_panes(), "both sides to close")
+    window.close_both()
+    shell.close(force=True)
+
+
+def test_ctrl_c_in_tmux_leaves_the_last_words_readable(project: Project, key_path: Path, tmux: dict[str, str]) -> None:
+    project.pretend_set_up()
+    project.environment.pop("TMUX", None)
+    project.environment.update(tmux)
+    shell = project.spawn("tmux", "--key-path", str(key_path))
+    window = Window(project.environment)
+    window.wait_for(window.left, "Ctrl-D ends")
+    window.wait_for(window.right, "attached it")
+    for pane, program in ((window.right, "reader"), (window.left, "writer")):
+        window.ask_tmux("send-keys", "-t", pane, "C-c")
+        window.wait_for(pane, "ended by SIGINT")
+        window.wait_for(pane, f"{program}.py has ended; Enter closes this side")
+    assert window.two_panes()
+    window.close_both()
     shell.close(force=True)
