@@ -131,13 +131,17 @@ def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
     assert "\x1b" not in done.stdout
     for shown in (
         "\nreader   > hello\n",
-        "\nwriter   | shmdt(",
+        "\nreader   > again\n",
         "\nreader   > third and last\n",
         "\nwriter   | sent 1 record, 268435456 bytes in ",
         "\n 30000 total\n",
         "none lost, none twice, none torn",
     ):
         assert shown in done.stdout
+    part2 = done.stdout.split("== 2.")[1].split("== 3.")[0]
+    for program in ("writer", "reader"):
+        calls = re.findall(rf"^{program}   \| (\w+)\(.*\) = ", part2, re.MULTILINE)
+        assert (calls[0], calls[-1], set(calls)) == ("shmget", "shmdt", {"shmget", "shmat", "shmctl", "shmdt"})
     sums = re.findall(r"^([0-9a-f]{64})  (sent|received)$", done.stdout, re.MULTILINE)
     assert sums[0][0] == sums[1][0]
     before, after = done.stdout.split("== 1.")[0], done.stdout.split("== After")[1]
