@@ -152,6 +152,28 @@ def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
     assert_nothing_left(project, done.stdout)
 
 
+def test_the_promised_time_is_one(project: Project) -> None:
+    promise = "under half a minute"
+    assert promise in project.run("help").stdout
+    assert promise in (ROOT / "README.md").read_text()
+    assert "\npromised=30 # seconds" in Path(project.script).read_text()
+
+
+@pytest.mark.slow
+def test_it_says_where_the_time_went_if_it_took_longer_than_promised(project: Project) -> None:
+    project.pretend_set_up()
+    script = Path(project.script)
+    script.write_text(script.read_text().replace("\npromised=30", "\npromised=0"))
+    done = project.run()
+    assert (done.returncode, done.stderr) == (0, ""), done
+    found = re.search(r"\nDone in (\d+) s\.(?s:.*)\nIt promised 0 s at most(?s:(.*))", done.stdout)
+    assert found, done.stdout
+    took, account = found.groups()
+    rows = re.findall(r"^ +(\d+) s  (.+)$", account, re.MULTILINE)
+    assert [title for _, title in rows] == re.findall(r"^== (.+)$", done.stdout, re.MULTILINE)
+    assert sum(int(seconds) for seconds, _ in rows) == int(took)
+
+
 @pytest.mark.parametrize(
     "at",
     [
