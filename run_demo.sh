@@ -146,10 +146,13 @@ heading() {
 }
 
 # prefix NAME COLOUR: what a program says behind "NAME |", the records it delivers behind "NAME >". Of a trace only the
-# shm calls; what went wrong with a semaphore is no trace, and is shown.
+# shm calls, and once only what a reader asks again and again until there is a channel; what went wrong with a semaphore
+# is no trace, and is shown.
 prefix() {
-    local line
+    local line last=''
     while IFS= read -r line || [ -n "$line" ]; do
+        [[ $line != shmget*ENOENT* || $line != "$last" ]] || continue
+        last=$line
         case $line in
             sem*\(*\)\ =\ * | ftok\(*\)\ =\ *) ;;
             writer:\ * | reader:\ * | shm*\(*) printf '%s%-8s |%s %s\n' "$2" "$1" "$plain" "${line#*: }" ;;
