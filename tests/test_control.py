@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,11 +138,26 @@ def test_remove_of_a_damaged_ring(local: Local) -> None:
     assert local.objects() == []
 
 
-@pytest.mark.parametrize("given", [{"remove": True}, {"chmod": 0o600}, {"chown": (0, None)}], ids=str)
+@pytest.mark.parametrize("given", [{"chmod": 0o600}, {"chown": (0, None)}], ids=str)
 def test_where_there_is_no_channel(local: Local, given: dict[str, Any]) -> None:
     with pytest.raises(CallFailed) as error:
         run_control(local, **given)
     assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
+
+
+def test_nothing_to_remove_is_no_failure(local: Local) -> None:
+    key = sysv.key_text(local.place.segment_key)
+    said = f"nothing to remove: no channel has key {key} ({local.place.path}, channel 0)"
+    assert run_control(local, remove=True) == said
+
+
+def test_a_removal_that_may_not_even_look_fails(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CallFailed("shmget", (1, 0, 0), errno.EACCES)
+
+    monkeypatch.setattr(control, "find_channel", refuse)
+    with pytest.raises(CallFailed):
+        run_control(local, remove=True)
 
 
 @needs_root

@@ -244,9 +244,9 @@ def test_a_join_takes_what_there_is(
 @pytest.mark.parametrize(
     ("wanted", "text"),
     [
-        (JOIN._replace(slots=1), "EINVAL: the channel has 2 slots of 4096 bytes"),
-        (JOIN._replace(slots=3), "Invalid argument"),
-        (JOIN._replace(slot_size=2 * PAGE), "Invalid argument"),
+        (JOIN._replace(slots=1), "EINVAL: the channel has 2 slots of 4096 bytes, and asked for were 1 of 4096;"),
+        (JOIN._replace(slots=3), "EINVAL: the channel has 2 slots of 4096 bytes, and asked for were 3 of 4096;"),
+        (JOIN._replace(slot_size=2 * PAGE), "EINVAL: the channel has 2 .* 4096 bytes, and asked for were 2 of 8192;"),
         (JOIN._replace(slots=2, slot_size=PAGE, exclusive=True), "File exists"),
         (JOIN._replace(mode=0o600), "EINVAL: the channel has mode 0660"),
     ],

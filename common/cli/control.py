@@ -9,6 +9,7 @@ from common.cli.leaving import find_doorway, find_place
 from common.cli.talk import Talk
 from common.cli.words import plural
 from common.errors import CallFailed
+from common.ipc import sysv_calls as sysv
 from common.ipc.lifecycle import find_channel, remove_orphans
 from common.ipc.place import Place
 from common.ipc.sysv import SysvObjects
@@ -52,10 +53,13 @@ def _remove(place: Place) -> tuple[int, str]:
     try:
         objects = find_channel(place, observe=False)
     except CallFailed as error:
-        orphans = remove_orphans(place) if error.errno == errno.ENOENT else None
-        if not orphans or not orphans.removed:
+        if error.errno != errno.ENOENT:
             raise
-        return 0, f"{orphans}, whose segment was gone already"
+        orphans = remove_orphans(place)
+        if orphans.removed:
+            return 0, f"{orphans}, whose segment was gone already"
+        key = sysv.key_text(place.segment_key)
+        return 0, f"nothing to remove: no channel has key {key} ({place.path}, channel {place.channel})"
     try:
         return _remove_channel(objects)
     finally:

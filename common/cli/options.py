@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 
 from common.ipc.lifecycle import DEFAULT_GEOMETRY
 from common.ipc.place import CHANNELS
@@ -147,13 +148,12 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=width - 2)
 
 
-def writer_options() -> argparse.Namespace:
-    """The writer's command line. Exits with 2 when it makes no sense."""
+def _writer_parser() -> argparse.ArgumentParser:
     parser = _parser("writer", "Put records into a shared memory segment, where reader.py finds them.")
     what = parser.add_argument_group("what to send")
     what.add_argument("message", metavar="MESSAGE", nargs="*", help="one record; without it, standard input")
     what.add_argument("-n", dest="newline", action="store_false", help="no newline behind MESSAGE")
-    what.add_argument("--file", metavar="PATH", help="a file, as one record")
+    what.add_argument("--file", metavar="PATH", help="a file, as one record; - is standard input")
     what.add_argument("--lines", action="store_true", help="a record a line (standard input from a terminal: always)")
     what.add_argument("--resume", action="store_true", help="go on where a dead writer stopped (with --file)")
     what.add_argument("--verify", action="store_true", help="put a checksum on every fragment; the reader checks it")
@@ -173,11 +173,18 @@ def writer_options() -> argparse.Namespace:
     instead.add_argument("--chown", metavar="USER[:GROUP]", type=owner_option, help="IPC_SET its owner")
     instead.add_argument("--remove", action="store_true", help="IPC_RMID everything, whatever is in it")
     add_common_options(parser)
-    options = parser.parse_args()
+    return parser
+
+
+def writer_options() -> argparse.Namespace:
+    """The writer's command line. Exits with 2 when it makes no sense."""
+    parser = _writer_parser()
+    options = _parse(parser, _reader_parser)
     _refuse_together(parser, options, "message", "file", "lines")
     for instead_of in ("remove", "chmod", "chown"):
         _refuse_together(parser, options, instead_of, "message", "file", "lines")
     _refuse_together(parser, options, "remove", "chmod", "chown")
+    options.file = _path_or_none(options.file)
     if options.resume and options.file is None:
         parser.error("--resume needs --file: only a file can be read again from the middle")
     if options.resume and options.lines:
@@ -185,11 +192,10 @@ def writer_options() -> argparse.Namespace:
     return options
 
 
-def reader_options() -> argparse.Namespace:
-    """The reader's command line. Exits with 2 when it makes no sense."""
+def _reader_parser() -> argparse.ArgumentParser:
     parser = _parser("reader", "Take records out of the shared memory segment that writer.py fills.")
     what = parser.add_argument_group("what to receive")
-    what.add_argument("--output", metavar="PATH", help="write the records to a file instead of standard output")
+    what.add_argument("--output", metavar="PATH", help="write the records to a file; - is standard output")
     what.add_argument("--resume", action="store_true", help="continue --output where a dead reader stopped")
     what.add_argument("--count", metavar="N", type=count_option, help="stop after N records")
     what.add_argument("--follow", action="store_true", help="do not end with the last writer: wait for more")
@@ -198,13 +204,38 @@ def reader_options() -> argparse.Namespace:
     instead.add_argument("--status", action="store_true", help="show segment, semaphores and header; consume nothing")
     instead.add_argument("--json", action="store_true", help="--status for a program")
     add_common_options(parser)
-    options = parser.parse_args()
+    return parser
+
+
+def reader_options() -> argparse.Namespace:
+    """The reader's command line. Exits with 2 when it makes no sense."""
+    parser = _reader_parser()
+    options = _parse(parser, _writer_parser)
+    _refuse_together(parser, options, "status", "output", "count", "follow", "keep")
+    options.output = _path_or_none(options.output)
     if options.resume and options.output is None:
         parser.error("--resume needs --output: only a file can be cut back to what was received")
-    _refuse_together(parser, options, "status", "output", "count", "follow", "keep")
     if options.json and not options.status:
         parser.error("--json needs --status")
     return options
+
+
+def _parse(parser: argparse.ArgumentParser, other: Callable[[], argparse.ArgumentParser]) -> argparse.Namespace:
+    """The command line; of an option that only the other program has, that is said."""
+    options, unknown = parser.parse_known_args()
+    if unknown:
+        theirs = other()
+        has = theirs.format_usage().replace("[", " ").replace("]", " ").split()
+        for option in (word.partition("=")[0] for word in unknown):
+            if option.startswith("-") and option in has:
+                parser.error(f"{parser.prog} has no {option}; {theirs.prog} has it")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
+
+
+def _path_or_none(path: str | None) -> str | None:
+    """None, the standard stream, for "-" as well; a file of that name is ./-."""
+    return None if path == "-" else path
 
 
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace, one: str, *others: str) -> None:

@@ -14,7 +14,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from common.errors import BadSegment, CallFailed, ChannelError, Gone, NotOurs
 from common.ipc import sysv_calls as sysv
@@ -65,8 +65,8 @@ class Wanted(NamedTuple):
 def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], address: int | None = None) -> SysvObjects:
     """Open the channel, or create it where there is none. In the doorway.
 
-    Raises what open_channel and create_channel raise; CallFailed with EEXIST when it is wanted for ourselves, with
-    EINVAL when it is divided otherwise than wanted.
+    Raises what open_channel and create_channel raise; CallFailed with EEXIST when it is wanted for ourselves,
+    ChannelError when it is divided otherwise than wanted.
     """
     objects = open_channel(place, say, address)
     mode = DEFAULT_MODE if wanted.mode is None else wanted.mode
@@ -83,15 +83,25 @@ def join_channel(place: Place, wanted: Wanted, say: Callable[[str], None], addre
         if wanted.mode is not None:
             _check_mode(objects, wanted.mode)
         if asked != there:
-            sysv.open_segment(place.segment_key, asked.segment_size)  # EINVAL when it is too large
-            raise ChannelError(
-                f"EINVAL: the channel has {there.slot_count} slots of {there.slot_size} bytes; leave --slots and"
-                " --slot-size out, or remove it first with `writer.py --remove`"
-            )
+            _refuse_geometry(place, there, asked)
     except BaseException:
         objects.detach()
         raise
     return objects
+
+
+def _refuse_geometry(place: Place, there: Geometry, asked: Geometry) -> NoReturn:
+    """EINVAL, from the kernel when what is asked is larger, from us when not: it knows sizes and no slots."""
+    try:
+        sysv.open_segment(place.segment_key, asked.segment_size)
+    except CallFailed as error:
+        if error.errno != errno.EINVAL:
+            raise
+    raise ChannelError(
+        f"EINVAL: the channel has {there.slot_count} slots of {there.slot_size} bytes, and asked for were"
+        f" {asked.slot_count} of {asked.slot_size}; leave --slots and --slot-size out, or remove it first with"
+        " `writer.py --remove`"
+    )
 
 
 def _check_mode(objects: SysvObjects, mode: int) -> None:

@@ -241,12 +241,6 @@ def test_remove_says_what_was_lost(pair: Pair) -> None:
     assert left_behind(keys_of(pair.key_path)) == []
 
 
-def test_remove_without_a_channel(pair: Pair) -> None:
-    done = pair.write("--remove", "--quiet")
-    assert done.code == 1
-    assert done.err.startswith("writer: shmget(") and ": ENOENT (" in done.err and done.err.count("\n") == 1
-
-
 def test_channels_are_apart(pair: Pair) -> None:
     """Two channels of one key path share nothing."""
     pair.write("--channel", 0, "zero")

@@ -246,10 +246,11 @@ class TestCreation:
     def test_geometry_that_differs_is_refused(self, pair: Pair) -> None:
         pair.write("--slots", 3, "hello")
         assert pair.write("--slots", 3, "again").code == 0
-        refused = pair.write("--slots", 2, "--quiet", "no")
-        assert refused.code == 1
-        assert refused.err.startswith("writer: EINVAL: the channel has 3 slots of 262144 bytes; ")
-        assert refused.err.count("\n") == 1
+        for slots in (2, 64):
+            refused = pair.write("--slots", slots, "--quiet", "no")
+            said = f"writer: EINVAL: the channel has 3 slots of 262144 bytes, and asked for were {slots} of 262144; "
+            assert refused.code == 1 and refused.err.startswith(said), refused
+            assert refused.err.count("\n") == 1
         assert pair.read().out == b"hello\nagain\n"
 
     def test_attach_at_is_rounded_down_to_a_page(self, pair: Pair) -> None:
@@ -309,12 +310,18 @@ class TestControl:
         assert segments(key_of(pair, 1))[0]["uid"] == os.geteuid()
         pair.read()
 
-    @pytest.mark.parametrize("option", [["--chmod", "0600"], ["--chown", "0"], ["--remove"]])
+    @pytest.mark.parametrize("option", [["--chmod", "0600"], ["--chown", "0"]])
     def test_needs_a_channel(self, pair: Pair, option: list[str]) -> None:
         done = pair.write(*option, "--quiet")
         assert done.code == 1
         assert ": ENOENT (No such file or directory): no channel has this key" in done.err
         assert done.err.count("\n") == 1
+
+    def test_remove_needs_none(self, pair: Pair) -> None:
+        done = pair.write("--remove")
+        assert (done.code, done.out) == (0, b""), done
+        (said,) = [line for line in done.err.splitlines() if not line.startswith("writer: key ")]
+        assert said.startswith("writer: nothing to remove: no channel has key 0x"), done
 
 
 class TestStatus:
@@ -477,6 +484,21 @@ def test_help(pair: Pair, program: str) -> None:
     done = pair.run(program, "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"usage: {program}.py ".encode())
+
+
+def test_a_dash_is_the_standard_stream(pair: Pair) -> None:
+    assert pair.write("--file", "-", stdin=b"standard input").code == 0
+    done = pair.read("--output", "-")
+    assert (done.code, done.out) == (0, b"standard input"), done
+    assert not (pair.directory / "-").exists()
+
+
+def test_a_file_named_dash_has_its_directory(pair: Pair) -> None:
+    (pair.directory / "-").write_bytes(b"the file")
+    assert pair.write("--file", "./-", stdin=b"standard input").code == 0
+    (pair.directory / "-").unlink()
+    assert pair.read("--output", "./-").code == 0
+    assert (pair.directory / "-").read_bytes() == b"the file"
 
 
 def test_bad_paths_leave_nothing(pair: Pair, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ SCENARIOS = {
     "a file": (_writer("--slot-size", "64K", "--slots", "16", "--file", "payload"), _reader("--output", "copy")),
     "lines": (_writer("--lines"), _reader()),
     "a full ring": (_writer("--slots", "1", "--timeout", "0.2", "--file", "payload", code=124), _REMOVE),
-    "nothing there": (_reader("--timeout", "0", code=124), _reader("--status", code=1), _writer("--remove", code=1)),
+    "nothing there": (_reader("--timeout", "0", code=124), _reader("--status", code=1), _REMOVE),
     "nothing to come": (_writer("hello"), _reader("--follow", "--timeout", "0.2", code=124)),
     "refused": (
         _writer("hello"),
