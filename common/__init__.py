@@ -4,8 +4,18 @@ Imports point one way: programs -> (control, view) -> cli -> (sysv_family, strea
 channel never imports sysv: it is handed a objects.
 """
 
-# Built in, while signal.py would first import half a dozen files.
+# _signal is built in, while signal.py would first import half a dozen files.
 import _signal as signal  # type: ignore[import-not-found]
+import sys
+
+# First, and in words that Python 3.7 can read: what comes later would be a traceback and a half-made channel.
+NEEDED = (3, 10)
+if sys.version_info < NEEDED:
+    found = "{}.{}.{}".format(*sys.version_info[:3])
+    sys.exit(f"{sys.argv[0]}: needs Python {NEEDED[0]}.{NEEDED[1]} or newer; this is Python {found} ({sys.executable})")
+if sys.platform != "linux" or sys.maxsize < 2**32:
+    bits = 32 if sys.maxsize < 2**32 else 64
+    sys.exit(f"{sys.argv[0]}: needs 64-bit Linux; this is a {bits}-bit Python on {sys.platform}")
 
 # Until cli.py has its own handlers in place, Ctrl-C is a plain end and not a traceback out of an import.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
