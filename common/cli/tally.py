@@ -61,9 +61,15 @@ def _progress_bar(total: int | None) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
+    class Terminal(Console):
+        """Its cursor stays in sight: after SIGSTOP or SIGKILL nobody could show it again."""
+
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
     columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
     # No thread of its own: it would compete with the transfer for the interpreter.
-    bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
+    bar = Progress(*columns, console=Terminal(stderr=True), auto_refresh=False, transient=True)
     bar.add_task("", total=total)
     bar.start()
     return bar

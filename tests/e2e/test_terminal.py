@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from tests.in_process import objects, place_of
 from tests.said import broken_off
 
 BAR = "\u2501"  # what rich draws its bars with
+HIDE_CURSOR = "\x1b[?25l"
 
 
 class TestLiveLines:
@@ -195,8 +197,11 @@ class TestProgressBar:
 
     def test_appears_after_a_second(self, terminals: Terminals, pair: Pair, tmp_path: Path) -> None:
         reader = terminals.run("reader", "--output", tmp_path / "taken")
+        reader.logfile_read = screen = io.StringIO()
         sent = self.feed(pair, 0, self.moving(reader))
         assert exit_code(reader) == 0
+        # SIGSTOP and SIGKILL leave no time to show it again.
+        assert BAR in screen.getvalue() and HIDE_CURSOR not in screen.getvalue()
         assert f"received {sent.count(10)} records, {len(sent)} bytes" in reader.before
         assert (tmp_path / "taken").read_bytes() == sent
 
