@@ -23,7 +23,7 @@ from common.cli.run import run
 from common.cli.talk import Talk
 from common.cli.tally import Tally
 from common.cli.words import plural
-from common.errors import ChannelError
+from common.errors import ChannelError, NotPermitted
 from common.ipc.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
 from common.ipc.lifecycle import open_channel
 from common.ipc.place import Place
@@ -47,11 +47,13 @@ def main(talk: Talk) -> int:
     while True:
         end = attach(place, doorway, options, talk)
         try:
-            over = read(end, sink, wanted, options, talk)
-        except BaseException:
-            detach(end, talk, failed=True)
-            raise
-        detach(end, talk)
+            over = read_and_detach(end, sink, wanted, options, talk)
+        except NotPermitted as error:
+            sink.close()
+            raise ChannelError(
+                "EPERM: all that was in the channel has arrived, and removing it is not for us: its owner,"
+                f" uid {error.owner}, has to, with `writer.py --remove`; with --keep we would not try"
+            ) from None
         incomplete = incomplete or end.incomplete
         if not (over and options.follow):
             sink.close()
@@ -79,6 +81,17 @@ def attach(place: Place, doorway: FlockDoorway, options: Options, talk: Talk) ->
         detach(end, talk, failed=True)
         raise
     return end
+
+
+def read_and_detach(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: Options, talk: Talk) -> bool:
+    """What read() returns; whatever it raises, the channel is left. Raises NotPermitted when all is read."""
+    try:
+        over = read(end, sink, wanted, options, talk)
+    except BaseException:
+        detach(end, talk, failed=True)
+        raise
+    detach(end, talk)
+    return over
 
 
 def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: Options, talk: Talk) -> bool:

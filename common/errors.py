@@ -38,5 +38,13 @@ class Gone(CallFailed):
     """The object that the call named was removed, perhaps while we waited on it (EIDRM, EINVAL)."""
 
 
+class NotPermitted(CallFailed):
+    """EPERM of what only the `owner` (a uid), the creator and root may do."""
+
+    def __init__(self, refused: CallFailed, owner: int) -> None:
+        super().__init__(refused.name, refused.arguments, refused.errno or 0)
+        self.owner = owner
+
+
 class BadSegment(ValueError):
     """The bytes in the segment contradict each other or this file."""

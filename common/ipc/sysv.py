@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Any, NamedTuple, NoReturn
 
-from common.errors import CallFailed, Gone, NotOurs
+from common.errors import CallFailed, Gone, NotOurs, NotPermitted
 from common.ipc import sysv_calls as sysv
 from common.ipc.place import Place
 from common.layout import (
@@ -230,17 +230,22 @@ class SysvObjects:
         return None
 
     def check_removable(self) -> None:
-        """Raise EPERM when we may not remove all of it, before anything is changed.
+        """Raise NotPermitted when we may not remove all of it, before anything is changed.
 
         The kernel says so, never our comparison: in a user namespace two users may read alike.
         """
         stat = self.stat()
-        sysv.check_segment_removable(self.shmid, stat)
-        for _, semaphore, there in self._sort_semaphores(stat.cuid).ours:
-            try:
-                sysv.check_semaphore_removable(semaphore, there)
-            except Gone:
-                pass
+        try:
+            sysv.check_segment_removable(self.shmid, stat)
+            for _, semaphore, there in self._sort_semaphores(stat.cuid).ours:
+                try:
+                    sysv.check_semaphore_removable(semaphore, there)
+                except Gone:
+                    pass
+        except CallFailed as error:
+            if error.errno != errno.EPERM:
+                raise
+            raise NotPermitted(error, stat.uid) from None
 
     def remove(self) -> None:
         """Remove the semaphores that the header notes, then mark the segment; what is gone already is passed over.

@@ -35,7 +35,7 @@ from common.layout import (
     Header,
     read_geometry,
 )
-from tests.helpers import Pair
+from tests.helpers import Pair, finish, wait_until
 from tests.in_process import as_nobody, place_of
 from tests.lab.calls import calls_in
 from tests.lab.shell import ended, second_user, start, strace
@@ -332,6 +332,41 @@ def test_a_held_doorway_only_delays(pair: Pair) -> None:
             assert done.code == 124 and "the lock on" in done.err, done
     assert pair.write("hello").code == 0
     assert pair.read().out == b"hello\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--count", "1"), ("--output", "copy")], ids=str)
+def test_a_reader_that_may_not_remove_says_who_has_to(pair: Pair, arguments: tuple[str, ...]) -> None:
+    pair.write("--mode", "0666", "hello")
+    copy = pair.directory / "copy"
+    copy.touch()
+    copy.chmod(0o666)
+    done = ended(start(pair, [*second_user(), *pair.command("reader", "--quiet", *arguments)]))
+    assert (done.code, done.out + copy.read_bytes()) == (1, b"hello\n"), done
+    assert done.err == (
+        "reader: EPERM: all that was in the channel has arrived, and removing it is not for us: its owner,"
+        f" uid {os.geteuid()}, has to, with `writer.py --remove`; with --keep we would not try\n"
+    )
+    assert pair.write("--remove").code == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("--keep",)], ids=str)
+def test_an_output_that_is_gone_is_not_said_to_have_all(pair: Pair, arguments: tuple[str, ...]) -> None:
+    """Of two errors, the one that lost something."""
+    writer = pair.start("writer", "--quiet", "--mode", "0666", "--lines")
+    assert writer.stdin
+    writer.stdin.write(b"hello\n")
+    writer.stdin.flush()
+    copy = pair.directory / "copy"
+    copy.touch()
+    copy.chmod(0o666)
+    reader = start(pair, [*second_user(), *pair.command("reader", "--quiet", "--output", "copy", *arguments)])
+    wait_until(lambda: copy.read_bytes() == b"hello\n", "the record in the output")
+    copy.unlink()
+    assert finish(writer, b"").code == 0
+    done = ended(reader)
+    assert done.code == 1 and done.err.startswith("reader: copy was removed while it was written: "), done
+    assert done.err.count("\n") == 1, done
+    assert pair.write("--remove").code == 0
 
 
 # Another user's traps: he owns an object with our key before we come
