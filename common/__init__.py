@@ -1,7 +1,7 @@
 """What writer.py and reader.py share; layout.py is the place to start reading.
 
-Imports point one way: programs -> (control, view) -> cli -> (sysv_family, streams) -> (sysv, channel) -> (layout, ipc).
-channel never imports sysv: it is handed a objects.
+One folder is one floor, and imports point down: programs -> show -> cli -> ipc -> channel -> layout, errors. channel
+never imports ipc: it is handed the objects.
 """
 
 # _signal is built in, while signal.py would first import half a dozen files.
@@ -17,6 +17,6 @@ if sys.platform != "linux" or sys.maxsize < 2**32:
     bits = 32 if sys.maxsize < 2**32 else 64
     sys.exit(f"{sys.argv[0]}: needs 64-bit Linux; this is a {bits}-bit Python on {sys.platform}")
 
-# Until cli.py has its own handlers in place, Ctrl-C is a plain end and not a traceback out of an import.
+# Until cli/run.py has its own handlers in place, Ctrl-C is a plain end and not a traceback out of an import.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

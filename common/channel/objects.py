@@ -49,7 +49,7 @@ class Removal(Protocol):
 class Objects(Protocol):
     """One channel's IPC objects, attached."""
 
-    # Read-only properties, so that a objects may declare narrower types.
+    # Read-only properties, so that a family of objects may declare narrower types.
     @property
     def memory(self) -> memoryview: ...
     @property
