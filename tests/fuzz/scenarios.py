@@ -1,6 +1,6 @@
-"""What both fuzzers run: an action of one end on a falsified channel, while a peer scribbles over it.
+"""What the fuzzer runs: an action of one end on a falsified channel, while a peer scribbles over it.
 
-Hypothesis (test_ends.py) and atheris (coverage.py) differ only in who thinks up the stores.
+Hypothesis (test_ends.py) thinks up the stores.
 """
 
 from __future__ import annotations
