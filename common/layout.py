@@ -204,6 +204,16 @@ class Header:
     def set_semaphore_id(self, index: int, semid: int) -> None:
         self._i32[self.SEMAPHORE_IDS // 4 + index] = semid
 
+    def count_joined(self) -> int:
+        """How many writers have joined; one that died while it did had noted its place before it was counted."""
+        joined = self.writers_joined
+        return max(joined, self.input_place)
+
+    def count_left(self) -> int:
+        """How many writers have said goodbye; one that died while it said so had noted what this was to become."""
+        left = self.writers_left
+        return max(left, self.input_goodbye)
+
     def input_note(self) -> InputNote:
         """The note of the file that was last begun, or is to be begun. In the doorway."""
         record = self.input_record

@@ -172,7 +172,7 @@ class End:
         """
         header = self.ring.header
         finished = header.state == FINISHED
-        if not finished and (not self._writers_joined() or self.objects.writers.present()):
+        if not finished and (not self.ring.header.count_joined() or self.objects.writers.present()):
             return False
         # Only now: with no writer alive and the doorway shut, head stands still.
         lag = self.ring.lag()
@@ -185,7 +185,7 @@ class End:
         header = self.ring.header
         state = header.state
         marked = state == OPEN and self.objects.removed()
-        joined = self._writers_joined()
+        joined = self.ring.header.count_joined()
         left = self._settled()
         live = state == OPEN and not marked and self.objects.writers.present()
         # Only now, see drained(); and where a writer may still move head, lag() would take us for a holder of its turn.
@@ -195,19 +195,9 @@ class End:
         unfinished = last is not None and not last.ends_record
         return judge(Facts(state, marked, joined, left, live, unread, unfinished))
 
-    def _writers_joined(self) -> int:
-        """How many writers have joined; one that died while it did had noted its place before it was counted."""
-        joined = self.ring.header.writers_joined
-        return max(joined, self.ring.header.input_place)
-
-    def _writers_left(self) -> int:
-        """How many writers have said goodbye; one that died while it said so had noted what this was to become."""
-        left = self.ring.header.writers_left
-        return max(left, self.ring.header.input_goodbye)
-
     def _settled(self) -> int:
         """How many writers nobody waits for: they said goodbye, or their record was given up as torn."""
-        left = self._writers_left()
+        left = self.ring.header.count_left()
         return left + self.ring.header.records_torn
 
     def remove(self, state: int) -> None:

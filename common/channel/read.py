@@ -333,7 +333,7 @@ class ReadEnd(End):
 
     def _missing(self) -> int:
         """Writers that stopped before their end, but for those of torn records, which tell of it themselves."""
-        joined = self._writers_joined()
+        joined = self.ring.header.count_joined()
         return joined - self._settled()
 
     def _tell_broken_off(self) -> None:
@@ -348,7 +348,7 @@ class ReadEnd(End):
         torn = self.ring.header.records_torn
         if torn and not self._told_torn:
             self._tell(News.TORN_BEFORE, torn, None)
-        if ending is Ending.BROKEN_OFF and self._missing() > self._missed:  # else it is told already
+        if ending is Ending.BROKEN_OFF:
             self._tell_broken_off()
 
     def _tell(self, news: News, number: int, slot: SlotHeader | None) -> None:

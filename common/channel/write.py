@@ -75,14 +75,14 @@ class WriteEnd(End):
             if source and source.identity and not note.owed:
                 # What was sent before, and is perhaps the last record, stays noted for whoever resumes after us.
                 self._note(note.record if again else UNKNOWN, source.identity)
-        header.writers_joined = self._writers_joined() if self._successor else self._place
+        header.writers_joined = self.ring.header.count_joined() if self._successor else self._place
 
     def _count_in(self) -> None:
-        self._place, self._successor = min(self._writers_joined() + 1, UNKNOWN), False
+        self._place, self._successor = min(self.ring.header.count_joined() + 1, UNKNOWN), False
 
     def _note(self, record: int, file: FileId) -> None:
         """In the doorway: our note replaces one whose goodbye may not have been counted yet."""
-        self.ring.header.writers_left = self._writers_left()
+        self.ring.header.writers_left = self.ring.header.count_left()
         self.ring.header.note_input(InputNote(record, file, self._place, 0))
 
     def send(self, source: Source, *, resume: bool = False, verify: bool = False) -> None:
@@ -291,9 +291,9 @@ class WriteEnd(End):
         own = not self._successor
         noted = own and note.owed and note.place == self._place
         for_the_dead = note.owed and note.file == self._resumed and not noted
-        left = min(self._writers_left() + own + for_the_dead, UNKNOWN)
+        left = min(self.ring.header.count_left() + own + for_the_dead, UNKNOWN)
         if noted or for_the_dead:
-            header.input_goodbye = left  # whoever dies in here has said it, see _writers_left
+            header.input_goodbye = left  # whoever dies in here has said it, see Header.count_left
         header.writers_left = left
 
     def _is_last_out(self) -> bool:
@@ -303,8 +303,8 @@ class WriteEnd(End):
         if ending is Ending.OVER:
             return not header.records_torn
         # Nobody ever said anything; that we had to, and did not, our own exit code says.
-        joined = self._writers_joined()
-        left = self._writers_left()
+        joined = self.ring.header.count_joined()
+        left = self.ring.header.count_left()
         return ending is Ending.BROKEN_OFF and not header.head and joined - left == 1
 
     def _may_remove(self) -> bool:

@@ -165,14 +165,15 @@ def _judge(objects: SysvObjects, header: dict[str, Any], *, marked: bool, alive:
         if not 0 <= unread <= ring.slot_count or head == UNKNOWN:
             raise BadSegment(f"head {head} and tail {tail} contradict each other ({ring.slot_count} slots)")
         state = ring.header.state
-        left = max(header["writers_left"], ring.header.input_goodbye) + header["records_torn"]
+        joined = ring.header.count_joined()
+        left = ring.header.count_left() + header["records_torn"]
         # A live writer may be filling that slot anew; and only at the end does it matter how the last record stands.
         at_the_end = state == OPEN and alive == 0 and unread == 0 and head > 0
         unfinished = at_the_end and not ring.read_slot(head - 1).ends_record
     finally:
         ring.release()
     possible = {
-        judge(Facts(state, marked, header["writers_joined"], left, live, unread, unfinished))
+        judge(Facts(state, marked, joined, left, live, unread, unfinished))
         for live in ((True, False) if alive is None else (alive > 0,))
     }
     return possible.pop() if len(possible) == 1 else None

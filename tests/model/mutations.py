@@ -252,11 +252,11 @@ MUTATIONS = (
     Mutation(
         "a killed writer counts as one that left",
         """\
-        joined = self._writers_joined()
+        joined = self.ring.header.count_joined()
         left = self._settled()
         live =""",
         """\
-        joined = self._writers_joined()
+        joined = self.ring.header.count_joined()
         left = joined
         live =""",
         "no false success",
@@ -271,8 +271,8 @@ MUTATIONS = (
     ),
     Mutation(
         "broken off is taken for the end",
-        "if ending is Ending.BROKEN_OFF and self._missing() > self._missed:",
-        "if False:",
+        "if ending is Ending.BROKEN_OFF:\n            self._tell_broken_off()",
+        "if False:\n            self._tell_broken_off()",
         "no false success",
         DIES,
     ),
@@ -299,7 +299,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a writer says goodbye when it joins",
-        "        header.writers_joined = self._writers_joined() if self._successor else self._place\n",
+        "        header.writers_joined = self.ring.header.count_joined() if self._successor else self._place\n",
         "        header.writers_joined = header.writers_left = self._place\n",
         "no false success",
         DIES,
@@ -313,15 +313,15 @@ MUTATIONS = (
     ),
     Mutation(
         "the successor of a dead writer counts itself again",
-        "self._writers_joined() if self._successor else self._place\n",
-        "self._writers_joined() + 1 if self._successor else self._place\n",
+        "self.ring.header.count_joined() if self._successor else self._place\n",
+        "self.ring.header.count_joined() + 1 if self._successor else self._place\n",
         "no false alarm",
         RESUMED,
     ),
     Mutation(
         "the successor of a dead writer does not say goodbye for it",
-        "left = min(self._writers_left() + own + for_the_dead, UNKNOWN)",
-        "left = min(self._writers_left() + own, UNKNOWN)",
+        "left = min(self.ring.header.count_left() + own + for_the_dead, UNKNOWN)",
+        "left = min(self.ring.header.count_left() + own, UNKNOWN)",
         "no false alarm",
         RESUMED,
     ),
@@ -329,7 +329,7 @@ MUTATIONS = (
         "the goodbye is not noted before it is counted",
         """\
         if noted or for_the_dead:
-            header.input_goodbye = left  # whoever dies in here has said it, see _writers_left
+            header.input_goodbye = left  # whoever dies in here has said it, see Header.count_left
         header.writers_left = left
 """,
         """\
@@ -342,7 +342,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a goodbye that stands in the note goes with it",
-        "        self.ring.header.writers_left = self._writers_left()\n        self.ring.header.note_input",
+        "        self.ring.header.writers_left = self.ring.header.count_left()\n        self.ring.header.note_input",
         "        self.ring.header.note_input",
         "no false alarm",
         RESUMED,
