@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +45,38 @@ def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any
 
 
 class Pair:
-    """Runs writer.py and reader.py on one key path. `start_*` returns a Popen, the plain verbs wait for the end."""
+    """Runs writer.py and reader.py on one key path. `start` returns a Popen, the plain verbs wait for the end.
 
-    def __init__(self, key_path: Path, directory: Path) -> None:
+    The programs run through another command if there is a `prefix`, and with `environment` added to ours.
+    """
+
+    def __init__(
+        self, key_path: Path, directory: Path, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self.key_path = key_path
         self.directory = directory
+        self._prefix = prefix
+        self._environment = environment or {}
+
+    def under(self, *prefix: str, **environment: str) -> Pair:
+        """The same programs, started through one command more (strace, sh -c, nohup), or in another environment."""
+        prefix, environment = (*prefix, *self._prefix), {**self._environment, **environment}
+        return Pair(self.key_path, self.directory, prefix, environment)
 
     def command(self, program: str, *arguments: object) -> list[str]:
         """The command line of `program` ("writer" or "reader") on this key path."""
-        words = [sys.executable, ROOT / f"{program}.py", "--key-path", self.key_path, *arguments]
+        words = [*self._prefix, sys.executable, ROOT / f"{program}.py", "--key-path", self.key_path, *arguments]
         return [str(word) for word in words]
 
     def start(self, program: str, *arguments: object, **popen: Any) -> subprocess.Popen[bytes]:
         """Start a program; its standard streams are pipes unless `popen` says otherwise."""
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        child = subprocess.Popen(self.command(program, *arguments), cwd=self.directory, **{**pipes, **popen})
+        return self.spawn(self.command(program, *arguments), **popen)
+
+    def spawn(self, command: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
+        """Start any command as a program is started. None outlives the test (kill_children)."""
+        usual: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        usual |= {"cwd": self.directory, "env": {**os.environ, **self._environment}}
+        child = subprocess.Popen(command, **{**usual, **popen})
         _children.append(child)
         return child
 

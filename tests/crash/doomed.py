@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.crash.driver import SLOT_SIZE
-from tests.helpers import PATIENCE, ROOT, Pair
+from tests.crash.stepper import stepped
+from tests.helpers import PATIENCE, Pair
 
 RING = ("--slots", 8, "--slot-size", SLOT_SIZE)
 
 
 def start_doomed(pair: Pair, moment: str, program: str, *arguments: object, **popen: Any) -> subprocess.Popen[bytes]:
     """Start "writer" or "reader" so that it kills itself at `moment`: a step, or a call such as "_publish:3"."""
-    words = [sys.executable, "-m", "tests.crash.stepper", moment, *pair.command(program, *arguments)[1:]]
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    return subprocess.Popen(words, cwd=ROOT, **{**quiet, **popen})
+    return stepped(pair, moment).start(program, *arguments, **{**quiet, **popen})
 
 
 def run_doomed(pair: Pair, moment: str, program: str, *arguments: object, **popen: Any) -> int:
     """Run it to its death; its pid."""
     child = start_doomed(pair, moment, program, *arguments, **popen)
-    try:
-        assert child.wait(PATIENCE) == -signal.SIGKILL, f"{program} was not killed at {moment}"
-    finally:
-        child.kill()
+    assert child.wait(PATIENCE) == -signal.SIGKILL, f"{program} was not killed at {moment}"
     return child.pid
 
 

@@ -1,8 +1,9 @@
 """The stage of the kill sweep: real programs as processes on one key path, one of which dies at a chosen line.
 
 A process is forked from this one, which has all modules loaded already, and then runs writer.py or reader.py as
-__main__ under the stepper: the same program, without the start-up of an interpreter a thousand times over. So this
-process must have one thread only; the tests run it as `python -m tests.crash.sweep`.
+__main__ under the stepper: the same program, without the start-up of an interpreter a thousand times over. That is
+why the sweep does not start them as every other test does (tests.helpers.Pair), and why this process must have one
+thread only; the tests run it as `python -m tests.crash.sweep`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Runs a program and kills it, kill -9, at a line of our choice: every place where a process can die is a line.
 
-    python -m tests.crash.stepper 700 writer.py hello            dies before the 700th line that it executes
-    python -m tests.crash.stepper _publish:3 writer.py hello     dies as it enters _publish for the third time
-    python -m tests.crash.stepper --stop 700 writer.py hello     stops there (SIGSTOP), until it is continued
+    python -m tests.crash.stepper 700 python writer.py hello          dies before the 700th line that it executes
+    python -m tests.crash.stepper _publish:3 python writer.py hello   dies as it enters _publish for the third time
+    python -m tests.crash.stepper --stop 700 python writer.py hello   stops there (SIGSTOP), until it is continued
 
 Counted are the lines inside functions of the program and of common/; what an import executes touches no IPC object.
-The program runs as __main__ in this process, so the kill is its own death: no handler, no `finally`, no flush.
+The program runs as __main__ in this process, so the kill is its own death: no handler, no `finally`, no flush. Which
+Python its command line names does not matter: it is this one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, Pair
 
 # Decides at each line, by its number and its frame, whether to die before it.
 Strike = Callable[[int, FrameType], bool]
@@ -114,9 +115,14 @@ def run(program: str, arguments: list[str]) -> None:
     runpy.run_path(program, run_name="__main__")
 
 
+def stepped(pair: Pair, *moment: str) -> Pair:
+    """The programs of `pair` under this one; the moment as on the command line."""
+    return pair.under(sys.executable, "-m", "tests.crash.stepper", *moment, PYTHONPATH=str(ROOT))
+
+
 if __name__ == "__main__":
     stop = sys.argv[1] == "--stop"
-    moment, program, *words = sys.argv[1 + stop :]
+    moment, _, program, *words = sys.argv[1 + stop :]
     if stop:
         install(once(parse_strike(moment)), by=signal.SIGSTOP)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
@@ -42,7 +41,7 @@ from tests.crash import stepper
 functions = []
 stepper.install(lambda step, frame: functions.append(frame.f_code.co_name))
 try:
-    stepper.run(sys.argv[1], sys.argv[2:])
+    stepper.run(sys.argv[2], sys.argv[3:])
 finally:
     sys.settrace(None)
     print(json.dumps(functions))
@@ -76,9 +75,11 @@ def test_each_line_is_a_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 def steps_of(pair: Pair, program: str, *arguments: object) -> list[str]:
     """The function that each step of a program is in, from its first to its last."""
-    words = [sys.executable, "-c", NOTE_STEPS, *pair.command(program, "--quiet", *arguments)[1:]]
-    done = subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    noting = pair.under(sys.executable, "-c", NOTE_STEPS, PYTHONPATH=str(ROOT))
+    done = noting.run(program, "--quiet", *arguments)
+    assert done.code == 0, done
+    steps: list[str] = json.loads(done.out.splitlines()[-1])
+    return steps
 
 
 def test_killed_at_the_first_step(pair: Pair) -> None:
@@ -94,9 +95,7 @@ def test_killed_at_the_last_step(pair: Pair) -> None:
     assert len(steps) > 500 and len(set(steps)) > 50, steps
     run_doomed(pair, str(len(steps)), "writer", "--quiet", "hello")
     assert pair.read("--quiet").out == b"hello\n"
-    words = [sys.executable, "-m", "tests.crash.stepper", str(len(steps) + 1)]
-    survivor = subprocess.run([*words, *pair.command("writer", "--quiet", "hello")[1:]], cwd=ROOT)
-    assert survivor.returncode == 0
+    assert stepper.stepped(pair, str(len(steps) + 1)).write("--quiet", "hello").code == 0
     assert pair.read("--quiet").out == b"hello\n"
 
 

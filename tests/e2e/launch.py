@@ -1,4 +1,4 @@
-"""Starting a program through another one: a shell that redirects, nohup, a process on hold."""
+"""Starting a program that does not run on at once: on hold, stopped at a moment, or line by line."""
 
 from __future__ import annotations
 
@@ -8,53 +8,32 @@ import signal
 import subprocess
 import termios
 from collections.abc import Sequence
-from typing import Any
 
+from tests.crash.stepper import stepped
 from tests.e2e.watch import state_of
-from tests.helpers import ROOT, Finished, Pair, finish, wait_until
+from tests.helpers import Finished, Pair, finish, wait_until
 
 Child = subprocess.Popen[bytes]
 
 
-def start_command(pair: Pair, words: Sequence[str], stdin: int = subprocess.PIPE) -> Child:
-    """Start a command whose standard output and error are pipes. The caller kills it, whatever happens."""
-    return subprocess.Popen(words, cwd=pair.directory, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 def hold(pair: Pair, program: str, *arguments: object) -> Child:
     """A process that stops itself, and becomes `program` when it is continued."""
-    return start_command(pair, ["sh", "-c", 'kill -STOP $$; exec "$@"', "sh", *pair.command(program, *arguments)])
+    return pair.under("sh", "-c", 'kill -STOP $$; exec "$@"', "sh").start(program, *arguments)
 
 
 def start_together(children: Sequence[Child]) -> list[Finished]:
     """The starting gun for processes on hold; how each of them ended."""
-    try:
-        wait_until(lambda: all(state_of(child.pid) == "T" for child in children), "everybody's being on hold")
-        for child in children:
-            child.send_signal(signal.SIGCONT)
-        return [finish(child) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
+    wait_until(lambda: all(state_of(child.pid) == "T" for child in children), "everybody's being on hold")
+    for child in children:
+        child.send_signal(signal.SIGCONT)
+    return [finish(child) for child in children]
 
 
-class Stopping(Pair):
-    """The programs, each of which stops itself (SIGSTOP) once, at the `moment` of tests.crash.stepper."""
-
-    def __init__(self, pair: Pair, moment: str) -> None:
-        super().__init__(pair.key_path, pair.directory)
-        self._moment = moment
-
-    def command(self, program: str, *arguments: object) -> list[str]:
-        python, *words = super().command(program, *arguments)
-        return [python, "-m", "tests.crash.stepper", "--stop", self._moment, *words]
-
-    def start(self, program: str, *arguments: object, **popen: Any) -> Child:
-        """Start it and wait until it stands; one that never comes to that moment has ended."""
-        child = super().start(program, *arguments, **{"env": {**os.environ, "PYTHONPATH": str(ROOT)}, **popen})
-        wait_until(lambda: state_of(child.pid) in "TZ", "the stop")
-        return child
+def start_stopped(pair: Pair, moment: str, program: str, *arguments: object) -> Child:
+    """A program that stopped itself (SIGSTOP) at this moment of tests.crash.stepper, or never came to it and ended."""
+    child = stepped(pair, "--stop", moment).start(program, *arguments)
+    wait_until(lambda: state_of(child.pid) in "TZ", "the stop")
+    return child
 
 
 class SingleStepped:

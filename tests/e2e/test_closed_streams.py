@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.launch import start_command
 from tests.e2e.watch import key_of, segments
 from tests.helpers import Finished, Pair, finish
 
@@ -17,9 +15,8 @@ CLOSED = "EBADF (Bad file descriptor): it is closed; redirect it to a file or a 
 
 def run_closed(pair: Pair, redirections: str, program: str, *arguments: object) -> Finished:
     """Run the program as a shell does with these redirections; the streams that stay open are empty or pipes."""
-    command = f"exec {shlex.join(pair.command(program, *arguments))} {redirections}"
-    with start_command(pair, ["sh", "-c", command], stdin=subprocess.DEVNULL) as child:
-        return finish(child)
+    shell = pair.under("sh", "-c", f'exec "$@" {redirections}', "sh")
+    return finish(shell.start(program, *arguments, stdin=subprocess.DEVNULL))
 
 
 class TestWriter:

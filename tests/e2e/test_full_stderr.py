@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.e2e.launch import SingleStepped, Stopping
+from tests.e2e.launch import SingleStepped, start_stopped
 from tests.e2e.test_signals import assert_in_order
 from tests.e2e.watch import key_of, segments, state_of
 from tests.helpers import PATIENCE, Pair, finish, wait_until
@@ -113,7 +113,7 @@ def writes_to_standard_error(child: subprocess.Popen[bytes]) -> bool:
 @ending_signals
 def test_a_signal_that_came_inside_loses_no_word(pair: Pair, number: signal.Signals) -> None:
     """It raises as it is let through; what was noted inside is said once, and before the last words."""
-    writer = Stopping(pair, "_initialise:1").start("writer", "--trace", "hello")
+    writer = start_stopped(pair, "_initialise:1", "writer", "--trace", "hello")
     with pytest.raises(BlockingIOError), open(pair.key_path) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     writer.send_signal(number)

@@ -11,7 +11,7 @@ import pytest
 import sysv_ipc
 
 from common.ipc import sysv_calls as sysv
-from tests.e2e.launch import Stopping, hold, start_together
+from tests.e2e.launch import hold, start_stopped, start_together
 from tests.e2e.watch import (
     SHM_DEST,
     is_taken,
@@ -101,7 +101,7 @@ def leave_at(pair: Pair, moment: str) -> bool:
     writer.stdin.write(b"hello\n")
     writer.stdin.flush()
     wait_until(lambda: value_of(pair, "full_slots"), "the line's arrival in the segment")
-    reader = Stopping(pair, moment).start("reader", "--trace", "--count", 1)
+    reader = start_stopped(pair, moment, "reader", "--trace", "--count", 1)
     stopped = reader.poll() is None
     writer.stdin.close()
     writer.stdin = None

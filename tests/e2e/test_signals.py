@@ -17,7 +17,7 @@ import reader
 from common.cli.run import Interrupted
 from common.cli.talk import Talk
 from common.layout import SEMAPHORES
-from tests.e2e.launch import Child, start_command
+from tests.e2e.launch import Child
 from tests.e2e.watch import (
     is_full,
     is_taken,
@@ -316,18 +316,14 @@ def test_nohup(pair: Pair, program: str) -> None:
     """A program started with nohup outlives its terminal."""
     if not shutil.which("nohup"):
         pytest.skip("install coreutils: nohup is missing")
-    immune = start_command(pair, ["nohup", *pair.command(program, *(["--lines"] if program == "writer" else []))])
-    try:
-        if program == "writer":
-            wait_until(lambda: segments(key_of(pair, 1)))
-        else:
-            wait_until(lambda: stands_at_doorway(pair, immune.pid))
-        immune.send_signal(signal.SIGHUP)
-        other = pair.start("reader") if program == "writer" else pair.start("writer", "hello")
-        done = finish(immune, b"hello\n" if program == "writer" else None)
-    finally:
-        immune.kill()
-        immune.wait()
+    immune = pair.under("nohup").start(program, *(["--lines"] if program == "writer" else []))
+    if program == "writer":
+        wait_until(lambda: segments(key_of(pair, 1)))
+    else:
+        wait_until(lambda: stands_at_doorway(pair, immune.pid))
+    immune.send_signal(signal.SIGHUP)
+    other = pair.start("reader") if program == "writer" else pair.start("writer", "hello")
+    done = finish(immune, b"hello\n" if program == "writer" else None)
     peer = finish(other)
     assert (done.code, peer.code) == (0, 0), (done, peer)
     assert (peer if program == "writer" else done).out == b"hello\n"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.tools import Prefixed, private_ipc
+from tests.faults.tools import private_ipc
 from tests.helpers import Finished, Pair, finish, wait_until
 
 WAITS = (
@@ -22,7 +22,7 @@ WAITS = (
 WENT = "kernel.shm_rmid_forced is 1: 1 unread slot went with the last detach, which was ours\n"
 
 
-class Forced(Prefixed):
+class Forced(Pair):
     """The programs in the IPC namespace of another process, where the kernel is so strict."""
 
     def objects(self) -> list[str]:
@@ -55,7 +55,7 @@ def forced(pair: Pair) -> Iterator[Forced]:
         assert holder.stdin and holder.stdout
         if holder.stdout.readline() != b"ready\n":
             pytest.skip("kernel.shm_rmid_forced cannot be set here: run the container with `--privileged`")
-        inside = Forced(pair, "nsenter", f"--ipc=/proc/{holder.pid}/ns/ipc")
+        inside = Forced(pair.key_path, pair.directory, ["nsenter", f"--ipc=/proc/{holder.pid}/ns/ipc"])
         yield inside
         assert inside.objects() == []
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.tools import Prefixed, powerless, private_mounts
+from tests.faults.tools import powerless, private_mounts
 from tests.helpers import PATIENCE, Pair, finish, keys_of, left_behind
 
 
@@ -93,9 +93,8 @@ def test_a_read_only_mount(pair: Pair, name: str) -> None:
     disk.mkdir()
     key_path = disk / name
     key_path.touch()
-    on_it = Prefixed(
-        Pair(key_path, pair.directory), *private_mounts(), "sh", "-c", READ_ONLY_MOUNT, "sh", DISK=str(disk)
-    )
+    mounting = [*private_mounts(), "sh", "-c", READ_ONLY_MOUNT, "sh"]
+    on_it = Pair(key_path, pair.directory, mounting, {"DISK": str(disk)})
     written = on_it.write("--quiet", "kept")
     assert (written.code, written.err) == (0, "")
     assert on_it.read("--quiet").out == b"kept\n"

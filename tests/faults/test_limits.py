@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.tools import Prefixed, private_ipc
+from tests.faults.tools import private_ipc
 from tests.helpers import Pair, finish
 
 # Arguments: the limit's file in /proc/sys/kernel, its exhausted value, and the program's command. The last line of
@@ -39,7 +39,7 @@ printf '[%d, %d, %d]' $first $objects $second
 )
 def test_a_creation_that_the_limits_refuse(pair: Pair, limit: str, value: str, call: str) -> None:
     """What was made until then is taken back, and the same command works once there is room."""
-    pair = Prefixed(pair, *private_ipc(), "sh", "-c", EXHAUSTED, "sh", limit, value)
+    pair = pair.under(*private_ipc(), "sh", "-c", EXHAUSTED, "sh", limit, value)
     done = pair.write("--quiet", "kept")
     assert json.loads(done.out) == [1, 0, 0]
     error = (pair.directory / "error").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.tools import SIZE, Prefixed, Transfer, private_mounts
+from tests.faults.tools import SIZE, Transfer, private_mounts
 from tests.helpers import Pair, finish
 
 FULL = (
@@ -57,13 +57,8 @@ def test_a_small_disk_and_then_a_larger_one(pair: Pair) -> None:
     transfer = Transfer(pair)
     kept, transfer.output = transfer.output, disk / "output"
     writer = transfer.start_writer()
-    inside = Prefixed(
-        pair,
-        *private_mounts(),
-        *("sh", "-c", SMALL_DISK, "sh", str(disk)),
-        OUTPUT=str(transfer.output),
-        COPY=str(kept),
-    )
+    mounting = [*private_mounts(), "sh", "-c", SMALL_DISK, "sh", str(disk)]
+    inside = pair.under(*mounting, OUTPUT=str(transfer.output), COPY=str(kept))
     done = transfer.read(by=inside)
     assert (done.code, done.err) == (10, f"reader: {transfer.output}: {FULL}")
     assert finish(writer).code == 0

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.tools import RING, SLOTS, Transfer, stopped
+from tests.e2e.watch import state_of
+from tests.faults.tools import RING, SLOTS, Transfer
 from tests.helpers import PATIENCE, Pair, finish, wait_until
 from tests.in_process import place_of, remove_objects
 
@@ -22,7 +23,7 @@ SOON = 0.3  # of --timeout, seconds
 def stop(child: subprocess.Popen[bytes]) -> Iterator[None]:
     """Stop a program for the block; afterwards it goes on."""
     child.send_signal(signal.SIGSTOP)
-    wait_until(lambda: stopped(child.pid), "the stop")
+    wait_until(lambda: state_of(child.pid) == "T", "the stop")
     yield
     child.send_signal(signal.SIGCONT)
 

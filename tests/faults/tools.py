@@ -1,4 +1,4 @@
-"""What the fault tests share: programs under a prefix or a patch, a transfer that can be stopped in its middle.
+"""What the fault tests share: programs under a patch, a transfer that can be stopped in its middle.
 
 A function that finds a tool or a right missing skips the test and says what to install or to allow.
 """
@@ -6,10 +6,8 @@ A function that finds a tool or a right missing skips the test and says what to 
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -21,27 +19,12 @@ RING = ("--slots", SLOTS, "--slot-size", SLOT_SIZE)
 SIZE = 2**20
 
 
-class Prefixed(Pair):
-    """The programs of `pair`, each started by another command (`prefix`) or with another environment."""
-
-    def __init__(self, pair: Pair, *prefix: str, **environment: str) -> None:
-        super().__init__(pair.key_path, pair.directory)
-        self._prefix = prefix
-        self._environment = {**os.environ, **environment}
-
-    def command(self, program: str, *arguments: object) -> list[str]:
-        return [*self._prefix, *super().command(program, *arguments)]
-
-    def start(self, program: str, *arguments: object, **popen: object) -> subprocess.Popen[bytes]:
-        return super().start(program, *arguments, **{"env": self._environment, **popen})
-
-
-def patched(pair: Pair, code: str) -> Prefixed:
+def patched(pair: Pair, code: str) -> Pair:
     """The programs with `code` run in them first, as their sitecustomize module."""
     folder = pair.directory / "patch"
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(code)
-    return Prefixed(pair, PYTHONPATH=str(folder))
+    return pair.under(PYTHONPATH=str(folder))
 
 
 @functools.cache
@@ -75,7 +58,7 @@ def powerless(pair: Pair) -> Pair:
         return pair
     if not shutil.which("setpriv"):
         pytest.skip("taking rights from root needs setpriv: install util-linux")
-    return Prefixed(pair, "setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    return pair.under("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
 
 class Transfer:
@@ -116,8 +99,3 @@ class Transfer:
         assert (done.code, done.err) == (0, "")
         assert (reader.code, reader.err) == (0, "")
         assert self.output.read_bytes() == self.data
-
-
-def stopped(pid: int) -> bool:
-    """Whether the process is stopped by a signal (state T in proc(5))."""
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"

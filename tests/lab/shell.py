@@ -25,10 +25,9 @@ STRANGER = 65534  # "nobody": owns nothing that we make
 _SETPRIV = f"setpriv --reuid {STRANGER} --regid {STRANGER} --clear-groups"
 
 
-def start(pair: Pair, command: list[str]) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, so that ended() can end all that it started."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=pair.directory, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+def start(pair: Pair, program: str, *arguments: object) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own: a strace that is killed leaves it running, and ended() does not."""
+    return pair.start(program, *arguments, start_new_session=True)
 
 
 def ended(child: subprocess.Popen[bytes], stdin: bytes = b"") -> Finished:
@@ -42,7 +41,7 @@ def ended(child: subprocess.Popen[bytes], stdin: bytes = b"") -> Finished:
 
 def run_shell(pair: Pair, command: str) -> Finished:
     """Run a documented command on the test's own key path."""
-    return ended(start(pair, ["sh", "-c", _translate(pair, command)]))
+    return ended(pair.spawn(["sh", "-c", _translate(pair, command)], start_new_session=True))
 
 
 def _translate(pair: Pair, command: str) -> str:

@@ -44,7 +44,7 @@ def _run(pair: Pair, program: str, *options: str) -> Finished:
     if program == "reader":
         assert pair.write("hello").code == 0
     arguments = ("hello",) if program == "writer" else ()
-    return ended(start(pair, [*strace("-o", "log", *options), *pair.command(program, "--quiet", *arguments)]))
+    return ended(start(pair.under(*strace("-o", "log", *options)), program, "--quiet", *arguments))
 
 
 def _calls_of_a_good_run(pair: Pair, program: str, call: str) -> int:

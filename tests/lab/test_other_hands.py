@@ -18,9 +18,9 @@ from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel
 from common.ipc.sysv import SysvObjects
 from common.layout import SEMAPHORES
 from tests.faults.tools import private_mounts
-from tests.helpers import Finished, Pair, wait_until
+from tests.helpers import Pair, wait_until
 from tests.in_process import as_nobody, objects, place_of, python
-from tests.lab.shell import STRANGER, ended, second_user, start
+from tests.lab.shell import STRANGER, second_user
 
 
 def family_of(pair: Pair) -> SysvObjects:
@@ -34,11 +34,6 @@ def ipcrm(pair: Pair, name: str) -> None:
         sysv.remove_segment(sysv.open_segment(place.segment_key))
     else:
         sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
-
-
-def run_behind(pair: Pair, prefix: list[str], program: str, *arguments: object) -> Finished:
-    """A program started by another command."""
-    return ended(start(pair, [*prefix, *pair.command(program, *arguments)]))
 
 
 # A user namespace in which no uid of the world outside has a number: all of them read as 65534
@@ -62,7 +57,7 @@ def of_a_stranger(pair: Pair) -> None:
 def test_a_remove_that_the_kernel_refuses_destroys_nothing(pair: Pair) -> None:
     """In there we and the owner have one uid to the eye, and the kernel knows better."""
     of_a_stranger(pair)
-    done = run_behind(pair, strange_namespace(), "writer", "--quiet", "--remove")
+    done = pair.under(*strange_namespace()).write("--quiet", "--remove")
     assert (done.code, done.out) == (1, b""), done
     assert done.err.startswith("writer: shmctl(") and ": EPERM (" in done.err and done.err.count("\n") == 1, done
     status = pair.status()
@@ -73,7 +68,7 @@ def test_a_remove_that_the_kernel_refuses_destroys_nothing(pair: Pair) -> None:
 
 def test_a_reader_that_may_not_remove_finishes_nothing(pair: Pair) -> None:
     of_a_stranger(pair)
-    done = run_behind(pair, strange_namespace(), "reader", "--quiet")
+    done = pair.under(*strange_namespace()).read("--quiet")
     assert (done.code, done.out) == (1, b"kept\n"), done
     assert done.err.startswith("reader: EPERM: all ") and done.err.count("\n") == 1, done
     status = pair.status()
@@ -86,7 +81,7 @@ def test_semaphores_are_not_made_anew_by_whom_the_kernel_refuses(pair: Pair) -> 
     of_a_stranger(pair)
     for name in SEMAPHORES:
         ipcrm(pair, name)
-    done = run_behind(pair, strange_namespace(), "writer", "--quiet", "intruding")
+    done = pair.under(*strange_namespace()).write("--quiet", "intruding")
     assert done.code == 1 and ": EPERM (" in done.err and done.err.count("\n") == 1, done
     assert objects(place_of(pair.key_path)) == ["segment"]
     assert pair.write("--quiet", "--remove").code == 0
@@ -98,7 +93,7 @@ def test_orphans_are_not_cleared_by_whom_the_kernel_refuses(pair: Pair) -> None:
     ipcrm(pair, "segment")
     ipcrm(pair, "full_slots")
     sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[0], sysv_ipc.IPC_CREX, 0o600)
-    done = run_behind(pair, strange_namespace(), "writer", "--quiet", "--remove")
+    done = pair.under(*strange_namespace()).write("--quiet", "--remove")
     assert done.code == 1 and ": EPERM (" in done.err and done.err.count("\n") == 1, done
     assert objects(place_of(pair.key_path)) == list(SEMAPHORES)
     for name in SEMAPHORES:
@@ -108,7 +103,7 @@ def test_orphans_are_not_cleared_by_whom_the_kernel_refuses(pair: Pair) -> None:
 def test_whoever_may_remove_may_do_so_in_any_namespace(pair: Pair) -> None:
     for program, arguments, out in (("writer", ("--remove",), b""), ("reader", (), b"ours\n")):
         assert pair.write("--quiet", "ours").code == 0
-        done = run_behind(pair, strange_namespace(), program, "--quiet", *arguments)
+        done = pair.under(*strange_namespace()).run(program, "--quiet", *arguments)
         assert (done.code, done.out, done.err) == (0, out, "")
         assert objects(place_of(pair.key_path)) == []
 
@@ -155,7 +150,7 @@ def test_a_semaphore_that_may_not_be_removed_keeps_the_channel(pair: Pair) -> No
     stranger = second_user()
     assert pair.write("--quiet", "--mode", "0666", "kept").code == 0
     sysv.set_segment(sysv.open_segment(place_of(pair.key_path).segment_key), uid=STRANGER)
-    done = run_behind(pair, stranger, "writer", "--quiet", "--remove")
+    done = pair.under(*stranger).write("--quiet", "--remove")
     assert done.code == 1 and done.err.startswith("writer: semctl(") and ": EPERM (" in done.err, done
     status = pair.status()
     assert status and status["header"]["state"] == "open"
@@ -168,8 +163,8 @@ def test_a_semaphore_that_may_not_be_removed_keeps_the_channel(pair: Pair) -> No
 def test_a_mode_of_our_own_is_not_promised_in_a_bait(pair: Pair) -> None:
     """He made it, and gave it to us: as its creator he may still read it, whatever its mode."""
     stranger = second_user()
-    assert run_behind(pair, stranger, "writer", "--quiet", "--mode", "0600", "bait").code == 0
-    assert run_behind(pair, stranger, "writer", "--quiet", "--chown", "0:0").code == 0
+    assert pair.under(*stranger).write("--quiet", "--mode", "0600", "bait").code == 0
+    assert pair.under(*stranger).write("--quiet", "--chown", "0:0").code == 0
     refused = pair.write("--quiet", "--mode", "0600", "secret")
     assert refused.code == 1 and refused.err.startswith("writer: EACCES: "), refused
     assert f"uid {STRANGER} made it" in refused.err and refused.err.count("\n") == 1
@@ -186,7 +181,7 @@ def test_semaphores_made_anew_go_to_the_owner_of_the_segment(pair: Pair) -> None
     assert pair.write("--quiet", "--chown", f"{STRANGER}:{STRANGER}").code == 0
     ipcrm(pair, "writers")
     assert "made all five anew" in pair.write("his too").err
-    received = run_behind(pair, stranger, "reader", "--quiet")
+    received = pair.under(*stranger).read("--quiet")
     assert (received.code, received.out, received.err) == (0, b"his\nhis too\n", "")
 
 
@@ -275,16 +270,16 @@ def test_nothing_needs_proc(pair: Pair, adopts: bool) -> None:
     if adopts:
         sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[2], sysv_ipc.IPC_CREX, 0o600)
     without = without_proc()
-    written = run_behind(pair, without, "writer", "--quiet", "hello")
+    written = pair.under(*without).write("--quiet", "hello")
     assert (written.code, written.err) == (0, "")
-    read = run_behind(pair, without, "reader", "--quiet")
+    read = pair.under(*without).read("--quiet")
     assert (read.code, read.out, read.err) == (0, b"hello\n", "")
 
 
 def test_a_semaphore_of_somebody_else_is_refused_without_proc(pair: Pair) -> None:
     foreign = sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[2], sysv_ipc.IPC_CREX, 0o600)
     foreign.release()
-    done = run_behind(pair, without_proc(), "writer", "--quiet", "hello")
+    done = pair.under(*without_proc()).write("--quiet", "hello")
     assert done.code == 1 and done.err.startswith(f"writer: semaphore {foreign.id} has our key"), done
     assert objects(place_of(pair.key_path)) == ["writer_turn"]
     foreign.remove()

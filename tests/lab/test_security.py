@@ -106,7 +106,7 @@ def test_our_programs_tell_another_user_so(pair: Pair, mode: str, command: tuple
     program, *arguments = command
     pair.write("--mode", mode, "hello")
     before = _lasting(pair)
-    done = ended(start(pair, [*second_user(), *pair.command(program, "--quiet", *arguments)]))
+    done = pair.under(*second_user()).run(program, "--quiet", *arguments)
     assert done.code == 1 and done.out == b"", done
     assert done.err.count("\n") == 1 and ("EACCES (" in done.err or "EPERM (" in done.err), done
     assert _lasting(pair) == before
@@ -120,7 +120,7 @@ def test_root_without_the_right_to_remove_changes_nothing(pair: Pair) -> None:
         create_channel(place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
     pair.write("hello")
     before = _lasting(pair)
-    done = ended(start(pair, [*shorn, *pair.command("writer", "--quiet", "--remove")]))
+    done = pair.under(*shorn).write("--quiet", "--remove")
     assert (done.code, done.out) == (1, b""), done
     assert done.err.startswith("writer: shmctl(") and ": EPERM (Operation not permitted): " in done.err, done
     assert done.err.count("\n") == 1
@@ -175,7 +175,7 @@ def test_everything_is_born_with_the_mode_asked_for(pair: Pair, mode: int, umask
     watched = strace("-f", "-o", "log", "-e", "trace=%ipc")
     before = os.umask(umask)
     try:
-        child = start(pair, [*watched, *pair.command("writer", "--mode", f"{mode:o}", "hello")])
+        child = start(pair.under(*watched), "writer", "--mode", f"{mode:o}", "hello")
     finally:
         os.umask(before)
     assert ended(child).code == 0
@@ -340,7 +340,7 @@ def test_a_reader_that_may_not_remove_says_who_has_to(pair: Pair, arguments: tup
     copy = pair.directory / "copy"
     copy.touch()
     copy.chmod(0o666)
-    done = ended(start(pair, [*second_user(), *pair.command("reader", "--quiet", *arguments)]))
+    done = pair.under(*second_user()).read("--quiet", *arguments)
     assert (done.code, done.out + copy.read_bytes()) == (1, b"hello\n"), done
     assert done.err == (
         "reader: EPERM: all that was in the channel has arrived, and removing it is not for us: its owner,"
@@ -359,11 +359,11 @@ def test_an_output_that_is_gone_is_not_said_to_have_all(pair: Pair, arguments: t
     copy = pair.directory / "copy"
     copy.touch()
     copy.chmod(0o666)
-    reader = start(pair, [*second_user(), *pair.command("reader", "--quiet", "--output", "copy", *arguments)])
+    reader = pair.under(*second_user()).start("reader", "--quiet", "--output", "copy", *arguments)
     wait_until(lambda: copy.read_bytes() == b"hello\n", "the record in the output")
     copy.unlink()
     assert finish(writer, b"").code == 0
-    done = ended(reader)
+    done = finish(reader)
     assert done.code == 1 and done.err.startswith("reader: copy was removed while it was written: "), done
     assert done.err.count("\n") == 1, done
     assert pair.write("--remove").code == 0

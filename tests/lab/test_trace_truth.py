@@ -69,7 +69,7 @@ SCENARIOS = {
 
 def _start(pair: Pair, run: Run, log: str, *options: str) -> subprocess.Popen[bytes]:
     watched = strace("-f", "-o", log, "-e", "trace=%ipc", *options)
-    return start(pair, [*watched, *pair.command(run.program, "--trace", *run.arguments)])
+    return start(pair.under(*watched), run.program, "--trace", *run.arguments)
 
 
 def _check(pair: Pair, run: Run, done: Finished, log: str) -> list[Call]:
