@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sysv_ipc
 
-from tests.helpers import Pair, keys_of, kill_children, left_behind
+from tests.helpers import Pair, clear_away, keys_of, kill_children
 
 # A runner under nohup, or in the background of a script, would hand its deafness to every program that the tests start.
 # A handler that does nothing is not handed on.
@@ -36,11 +35,8 @@ def key_path(tmp_path: Path) -> Iterator[Path]:
     keys = keys_of(path)
     yield path
     kill_children()
-    left = left_behind(keys)
-    for kind, row in left:
-        remove = sysv_ipc.remove_shared_memory if kind == "shm" else sysv_ipc.remove_semaphore
-        remove(int(row.split()[1]))
-    assert not left, "IPC objects left behind:\n" + "\n".join(row for _, row in left)
+    left = clear_away(keys)
+    assert not left, f"IPC objects left behind: {left}"
 
 
 @pytest.fixture

@@ -121,11 +121,26 @@ def keys_of(path: Path) -> set[int]:
     return {sysv_ipc.ftok(str(path), project_id, silence_warning=True) for project_id in range(1, 256)}
 
 
-def left_behind(keys: set[int]) -> list[tuple[str, str]]:
-    """The IPC objects with one of these keys: ("shm" or "sem", its row in /proc/sysvipc)."""
-    found = []
-    for kind in ("shm", "sem"):
-        with open(f"/proc/sysvipc/{kind}") as table:
-            next(table)
-            found += [(kind, row.strip()) for row in table if int(row.split()[0]) in keys]
+def ipc_table(kind: str) -> list[dict[str, int]]:
+    """The rows of /proc/sysvipc/shm or /proc/sysvipc/sem by the names of their columns, which sysvipc(5) explains."""
+    names, *rows = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
+    return [
+        {name: int(value, 8 if name == "perms" else 10) for name, value in zip(names.split(), row.split(), strict=True)}
+        for row in rows
+    ]
+
+
+def left_behind(keys: set[int]) -> list[dict[str, int]]:
+    """The rows of all IPC objects with one of these keys, segments first; they have a "shmid" or a "semid"."""
+    return [row for kind in ("shm", "sem") for row in ipc_table(kind) if row["key"] in keys]
+
+
+def clear_away(keys: set[int]) -> list[dict[str, int]]:
+    """Remove all IPC objects with one of these keys, whosever they are; what there was."""
+    found = left_behind(keys)
+    for row in found:
+        if "shmid" in row:
+            sysv_ipc.remove_shared_memory(row["shmid"])
+        else:
+            sysv_ipc.remove_semaphore(row["semid"])
     return found

@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import sysv_ipc
-
 import common.cli.control
 import common.cli.streams
 import common.ipc.trace  # noqa: F401  loaded here, once, for every program forked from here
@@ -30,7 +28,7 @@ from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
 from common.layout import MAGIC, OPEN, Header
 from tests.crash import stepper
-from tests.helpers import PATIENCE, ROOT, left_behind, wait_until
+from tests.helpers import PATIENCE, ROOT, clear_away, left_behind, wait_until
 
 KILLED = -signal.SIGKILL
 NOTHING = Path(os.devnull)
@@ -209,9 +207,13 @@ class Stage:
             assert owed in (0, 1), f"{owed} are missing\n{said}"
         return owed
 
-    def left_behind(self) -> list[tuple[str, str]]:
-        """The IPC objects with a key of ours: ("shm" or "sem", its row in /proc/sysvipc)."""
-        return left_behind({self.place.segment_key, *self.place.semaphore_keys})
+    @property
+    def _keys(self) -> set[int]:
+        return {self.place.segment_key, *self.place.semaphore_keys}
+
+    def left_behind(self) -> list[dict[str, int]]:
+        """The rows of all IPC objects with a key of ours."""
+        return left_behind(self._keys)
 
     def finish(self) -> None:
         """What must hold after every performance: a fresh start works, nobody runs, nothing is left."""
@@ -227,9 +229,7 @@ class Stage:
             if not child.ended:
                 os.kill(child.pid, signal.SIGKILL)
         wait_until(lambda: all(child.ended for child in self.children))
-        for kind, row in self.left_behind():
-            remove = sysv_ipc.remove_shared_memory if kind == "shm" else sysv_ipc.remove_semaphore
-            remove(int(row.split()[1]))
+        clear_away(self._keys)
 
 
 def _redirect(stdin: Path, stdout: Path, stderr: Path) -> None:

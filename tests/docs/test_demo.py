@@ -20,7 +20,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.helpers import PATIENCE, ROOT, wait_until
+from tests.helpers import PATIENCE, ROOT, ipc_table, wait_until
 
 NEEDED = ("bash", "cat", "dirname", "flock", "grep", "id", "readlink", "rm", "sha256sum", "tail", "uname")
 
@@ -109,11 +109,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def system_v_keys() -> set[str]:
     """Every key in use, as ipcs writes it."""
-    keys = set()
-    for kind in ("shm", "sem"):
-        rows = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
-        keys |= {f"{int(row.split()[0]) & 0xFFFFFFFF:#010x}" for row in rows}
-    return keys
+    return {f"{row['key'] & 0xFFFFFFFF:#010x}" for kind in ("shm", "sem") for row in ipc_table(kind)}
 
 
 def assert_nothing_left(project: Project, output: str) -> None:

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sysv_ipc
 
 from common.cli import options as command_line
 from common.ipc import sysv_calls as sysv
 from tests.docs.draw_segment import PICTURE, draw
 from tests.docs.transcripts import READMES, Stage, agree, normalise, read_blocks, read_steps
-from tests.helpers import ROOT, keys_of, left_behind
+from tests.helpers import ROOT, clear_away, keys_of, left_behind
 from tests.lab.cases import LAB_README, rows_under
 
 README, COMMON = READMES[:2]
@@ -169,9 +168,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, key_path: Path) -> Iterator[
         if directory.stat().st_ino % workers == key_path.stat().st_ino % workers and not left_behind(keys):
             break
     yield Stage(directory)
-    left = left_behind(keys)
-    for kind, row in left:
-        (sysv_ipc.remove_shared_memory if kind == "shm" else sysv_ipc.remove_semaphore)(int(row.split()[1]))
+    left = clear_away(keys)
     assert not left, left
 
 

@@ -14,7 +14,7 @@ from typing import IO
 import sysv_ipc
 
 from common.layout import SEMAPHORES
-from tests.helpers import Pair
+from tests.helpers import Pair, ipc_table
 
 SHM_DEST = 0o1000  # <sys/shm.h>: marked for removal, and going away with the last detach
 
@@ -64,20 +64,12 @@ def is_taken(pair: Pair, name: str) -> bool:
 
 def segments(key: int) -> list[dict[str, int]]:
     """The rows of /proc/sysvipc/shm with this key, by column; `perms` holds SHM_DEST too."""
-    return [row for row in _all_segments() if row["key"] == key]
+    return [row for row in ipc_table("shm") if row["key"] == key]
 
 
 def segment(shmid: int) -> dict[str, int] | None:
     """The row of one segment, None once the kernel has destroyed it."""
-    return next((row for row in _all_segments() if row["shmid"] == shmid), None)
-
-
-def _all_segments() -> list[dict[str, int]]:
-    names, *rows = Path("/proc/sysvipc/shm").read_text().splitlines()
-    return [
-        {name: int(value, 8 if name == "perms" else 10) for name, value in zip(names.split(), row.split(), strict=True)}
-        for row in rows
-    ]
+    return next((row for row in ipc_table("shm") if row["shmid"] == shmid), None)
 
 
 @contextmanager

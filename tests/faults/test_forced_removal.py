@@ -26,7 +26,7 @@ class Forced(Pair):
     """The programs in the IPC namespace of another process, where the kernel is so strict."""
 
     def objects(self) -> list[str]:
-        """The rows of the kernel's tables there."""
+        """The rows of the kernel's tables there, which only a process of that namespace is shown."""
         rows: list[str] = []
         for table in ("shm", "sem"):
             command = [*self._prefix, "cat", f"/proc/sysvipc/{table}"]

@@ -16,7 +16,8 @@ from tests.faults.tools import private_ipc
 from tests.helpers import Pair, finish
 
 # Arguments: the limit's file in /proc/sys/kernel, its exhausted value, and the program's command. The last line of
-# output tells the first program's exit code, whether it left any object, and what the second one's was.
+# output tells the first program's exit code, whether it left any object, and what the second one's was. It is the shell
+# that looks, because the kernel's tables show each process those of its own namespace.
 EXHAUSTED = """
 limit=/proc/sys/kernel/$1; enough=$(cat $limit); exhausted=$2; shift 2
 echo "$exhausted" > $limit

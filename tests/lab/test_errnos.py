@@ -8,6 +8,7 @@ import pytest
 import sysv_ipc
 
 from tests.docs.transcripts import normalise
+from tests.e2e.watch import SHM_DEST, segment
 from tests.helpers import ROOT, Pair, wait_until
 from tests.lab.cases import CASES, ON_THE_SHEET, SHEET, Case
 from tests.lab.shell import require, run_shell
@@ -86,6 +87,7 @@ def test_a_creation_without_all_its_semaphores_leaves_nothing(pair: Pair, semaph
 
 
 def _check_nothing_left_inside(pair: Pair, command: str) -> None:
+    """The command's own shell looks: the kernel's tables show each process those of its own namespace."""
     looking = "; code=$?; cat /proc/sysvipc/shm /proc/sysvipc/sem; exit $code'"
     done = run_shell(pair, command.removesuffix("'") + looking)
     assert done.code == 1
@@ -114,21 +116,12 @@ def test_removal_is_deferred_until_the_last_detach(pair: Pair) -> None:
     observer = sysv_ipc.attach(shmid, None, sysv_ipc.SHM_RDONLY)
     done = pair.write("--remove")
     assert done.code == 0 and f"marked segment {shmid} for removal" in done.err, done
-    assert _row(shmid) == ("0", True)
+    row = segment(shmid)
+    assert row and row["key"] == 0 and row["perms"] & SHM_DEST, row
     assert pair.write("again").code == 0
     fresh = pair.status()
     assert fresh and int(fresh["key"], 16) == key and fresh["segment"]["id"] != shmid
     assert bytes(memoryview(observer)[:8]) == b"SHMPAIR1"
     observer.detach()
-    assert _row(shmid) is None
+    assert segment(shmid) is None
     assert pair.read().out == b"again\n"
-
-
-def _row(shmid: int) -> tuple[str, bool] | None:
-    """The segment's key and whether it is marked for removal (ipcs: "dest"), None when it is no more."""
-    with open("/proc/sysvipc/shm") as table:
-        for line in table:
-            key, found, mode = line.split()[:3]
-            if found == str(shmid):
-                return key, bool(int(mode, 8) & 0o1000)
-    return None

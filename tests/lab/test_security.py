@@ -35,7 +35,7 @@ from common.layout import (
     Header,
     read_geometry,
 )
-from tests.helpers import Pair, finish, wait_until
+from tests.helpers import Pair, clear_away, finish, left_behind, wait_until
 from tests.in_process import as_nobody, place_of
 from tests.lab.calls import calls_in
 from tests.lab.shell import ended, second_user, start, strace
@@ -57,6 +57,11 @@ def _intrude(*arguments: object, group: int | None = None) -> str:
 def _key(pair: Pair, index: int) -> int:
     """The key of the channel's segment (1) or of one of its semaphores (2 to 6)."""
     return int(sysv_ipc.ftok(str(pair.key_path), index, silence_warning=True))
+
+
+def _keys(pair: Pair) -> set[int]:
+    """The keys of all six objects."""
+    return {_key(pair, index) for index in range(1, 7)}
 
 
 def _lasting(pair: Pair) -> dict[str, Any]:
@@ -189,9 +194,7 @@ def test_everything_is_born_with_the_mode_asked_for(pair: Pair, mode: int, umask
 
 def _modes(pair: Pair) -> list[int]:
     """The mode of the segment and of each semaphore, as the kernel has it."""
-    keys = {_key(pair, index) for index in range(1, 7)}
-    rows = [line.split() for kind in ("shm", "sem") for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()]
-    return [int(row[2], 8) for row in rows[1:] if row[0] != "key" and int(row[0]) in keys]
+    return [row["perms"] for row in left_behind(_keys(pair))]
 
 
 def test_semaphores_made_anew_have_the_mode_of_the_segment(pair: Pair) -> None:
@@ -376,11 +379,7 @@ def test_an_output_that_is_gone_is_not_said_to_have_all(pair: Pair, arguments: t
 def trapped(pair: Pair) -> Iterator[Pair]:
     """The traps are removed afterwards, whatever became of them."""
     yield pair
-    for kind, remove in (("shm", sysv_ipc.remove_shared_memory), ("sem", sysv_ipc.remove_semaphore)):
-        keys = {_key(pair, index) for index in range(1, 7)}
-        for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]:
-            if int(line.split()[0]) in keys:
-                remove(int(line.split()[1]))
+    clear_away(_keys(pair))
 
 
 def test_an_empty_segment_of_another_user_is_not_cleared(trapped: Pair) -> None:
