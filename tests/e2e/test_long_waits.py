@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.e2e.launch import Child
 from tests.e2e.watch import is_taken, key_of, sleeps_on, state_of
 from tests.helpers import PATIENCE, Pair, finish, wait_until
@@ -144,6 +146,7 @@ def test_writers_that_somebody_counted_with_setval(pair: Pair) -> None:
     assert (done.code, done.out) == (0, b"first\n")
 
 
+@pytest.mark.slow
 def test_a_reader_between_two_lines_hears_it_once(pair: Pair) -> None:
     """Somebody types slowly: the second long wait for him is no news."""
     writer = pair.start("writer", "--quiet", "--lines")
