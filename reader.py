@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
-from common.channel.end import Patience, Reason
-from common.channel.read import News, ReadEnd
-from common.cli import streams
-from common.cli.leaving import find_doorway, find_place, leave, waiting
+from common.channel.listener import Reason, Step
+from common.channel.patience import Patience
+from common.channel.read import ReadEnd
+from common.cli.leaving import command, find_doorway, find_family, find_place, leave, waiting
 from common.cli.options import Options, reader_options
-from common.cli.run import run
+from common.cli.run import Interrupted, run
+from common.cli.sinks import StreamSink, open_output
 from common.cli.talk import Talk
 from common.cli.tally import Tally
-from common.cli.words import plural
 from common.errors import ChannelError, NotPermitted
-from common.ipc.doorway import FIRST_PAUSE, LONGEST_PAUSE, FlockDoorway
+from common.ipc.doorway import FlockDoorway
+from common.ipc.family import ChannelObjects, Family
 from common.ipc.lifecycle import open_channel
 from common.ipc.place import Place
-from common.layout import SlotHeader
 
 
 def main(talk: Talk) -> int:
@@ -38,14 +37,14 @@ def main(talk: Talk) -> int:
         from common.show.status import show_status
 
         return show_status(options, talk)
-    sink = streams.open_output(options.output) if options.output is not None else streams.StreamSink(1)
-    doorway = find_doorway(options, talk)
-    place = find_place(options, doorway, talk)
+    sink = open_output(options.output) if options.output is not None else StreamSink(1)
+    family, doorway = find_family(talk), find_doorway(options, talk)
+    place = find_place(options, family, doorway, talk)
     if sink.inode == doorway.identity():
         raise ChannelError(f"{options.key_path} is the key path: name another output")
     wanted, incomplete = options.count, False
     while True:
-        end = attach(place, doorway, options, talk)
+        end = attach(family, place, doorway, options, talk)
         try:
             over = read_and_detach(end, sink, wanted, options, talk)
         except NotPermitted as error:
@@ -62,88 +61,77 @@ def main(talk: Talk) -> int:
         wanted = None if wanted is None else wanted - end.records
 
 
-def attach(place: Place, doorway: FlockDoorway, options: Options, talk: Talk) -> ReadEnd:
+def attach(family: Family, place: Place, doorway: FlockDoorway, options: Options, talk: Talk) -> ReadEnd:
     """Join the channel as a reader, shmget and shmat; while there is none, look again."""
-    patience = Patience(options.timeout, talk.wait)
-    began, pause = time.monotonic(), FIRST_PAUSE
-    while True:
+    patience = Patience(options.timeout, talk)
+    none_yet = Reason("waiting for a channel; start writer.py", missing=True)
+
+    def look() -> ChannelObjects | None:
         with doorway:
-            objects = open_channel(place, talk.step, options.attach_at)
-        if objects:
-            break
-        patience.beat(Reason("waiting for a channel; start writer.py", missing=True), time.monotonic() - began)
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+            return open_channel(family, place, options.attach_at)
+
+    talk.tell(Step.JOIN)
+    objects = patience.look_until(look, lambda: none_yet)
     end = ReadEnd(objects, doorway, patience, keep=options.keep, follow=options.follow, resume=options.resume)
     try:
         talk.attached(objects, end.ring.geometry)
-    except BaseException:
-        detach(end, talk, failed=True)
+    except BaseException as error:
+        detach(end, talk, options, error)
         raise
     return end
 
 
-def read_and_detach(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: Options, talk: Talk) -> bool:
+def read_and_detach(end: ReadEnd, sink: StreamSink, wanted: int | None, options: Options, talk: Talk) -> bool:
     """What read() returns; whatever it raises, the channel is left. Raises NotPermitted when all is read."""
     try:
         over = read(end, sink, wanted, options, talk)
-    except BaseException:
-        detach(end, talk, failed=True)
+    except BaseException as error:
+        detach(end, talk, options, error)
         raise
-    detach(end, talk)
+    detach(end, talk, options)
     return over
 
 
-def read(end: ReadEnd, sink: streams.StreamSink, wanted: int | None, options: Options, talk: Talk) -> bool:
+def read(end: ReadEnd, sink: StreamSink, wanted: int | None, options: Options, talk: Talk) -> bool:
     """Take records out of the segment; True when the channel is over, False when there were as many as `wanted`."""
     over = False
-    end.hear = lambda news, number, slot: tell(talk, news, number, slot)
-    with Tally(end, options, bar=bool(options.output) or not os.isatty(1)) as tally:
+    with Tally(end, options, talk, bar=bool(options.output) or not os.isatty(1)) as tally:
         try:
             while not over and (wanted is None or end.records < wanted):
                 over = end.receive(sink, None if wanted is None else wanted - end.records) is None
         except BrokenPipeError:
-            talk.step(
+            talk.say(
                 "the consumer closed its end: the slot that it was reading comes again, whole;"
                 " --count N takes exactly N records"
             )
-    talk.step(tally.summary("received"))
+        except Interrupted:
+            talk.say(tally.summary("received"))
+            raise
+    talk.say(tally.summary("received"))
     return over
 
 
-def tell(talk: Talk, news: News, number: int, slot: SlotHeader | None) -> None:
-    """Say what came of other readers and writers; what is missing is said with --quiet, too."""
-    if news is News.TORN and slot:
-        talk.error(
-            f"record {slot.record} is torn: its writer, pid {slot.writer_pid}, stopped after {slot.offset} bytes,"
-            " and another went on"
-        )
-    elif news is News.CONTINUED and slot:
-        talk.step(f"going on at byte {number} of record {slot.record}, where another reader stopped")
-    elif news is News.HEADLESS and slot:
-        talk.error(f"record {slot.record} comes without its first {number} bytes: another reader took them")
-    elif news is News.BROKEN_OFF:
-        last = f"after record {slot.record + slot.records - 1}" if slot else "before the first record"
-        talk.error(
-            f"the channel is broken off: {plural(number, 'writer')} stopped before the end, {last}; all that was"
-            " sent until then has arrived"
-        )
-    elif news is News.TORN_BEFORE:
-        talk.error(f"another reader met {plural(number, 'torn record')} in this channel")
+def detach(end: ReadEnd, talk: Talk, options: Options, error: BaseException | None = None) -> None:
+    """Leave the channel, shmdt; when nothing is left in it and nobody writes, shmctl(IPC_RMID) it before.
 
-
-def detach(end: ReadEnd, talk: Talk, *, failed: bool = False) -> None:
-    """Leave the channel, shmdt; when nothing is left in it and nobody writes, shmctl(IPC_RMID) it before."""
-    over, unread = leave(end, end.leave, talk, failed=failed)
-    if failed:
+    After an `error` only an interruption is told what stays, and how to go on.
+    """
+    over, unread = leave(end, end.leave, talk, failed=error is not None)
+    if error is not None and not isinstance(error, Interrupted):
         return
+    names = talk.names
     if end.removed:
         left = end.objects.removal.left
-        talk.step(
-            f"{end.objects.removal}, marked {end.objects} for removal, detached{'' if left else ': nothing is left'}"
+        talk.say(
+            f"{names.remove}: {end.objects.removal}, marked {end.objects} for removal;"
+            f" {names.detach}: detached{'' if left else ': nothing is left'}"
         )
+    elif over:
+        talk.say(f"{names.detach}: detached; the channel stays (--keep)")
     else:
-        talk.step(f"detached; {'the channel stays (--keep)' if over else waiting(unread)}")
+        resume = ("--output", options.output, "--resume") if end.bytes and options.output is not None else ()
+        go_on = f"; {command('reader', options, *resume)} goes on" if error else ""
+        talk.say(f"{names.detach}: detached; {waiting(unread)}{go_on}")
 
 
 if __name__ == "__main__":

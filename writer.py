@@ -14,16 +14,16 @@ import errno
 import os
 import sys
 
-from common.channel.end import Patience
+from common.channel.listener import Step
+from common.channel.patience import Patience
 from common.channel.write import WriteEnd
-from common.cli import streams
-from common.cli.leaving import find_doorway, find_place, leave, waiting, wanted
+from common.cli.leaving import command, find_doorway, find_family, find_place, leave, waiting, wanted
 from common.cli.options import Options, writer_options
-from common.cli.run import run
+from common.cli.run import Interrupted, run
+from common.cli.sources import FileSource, MessageSource, send_lines
 from common.cli.talk import Talk
 from common.cli.tally import Tally
 from common.ipc.lifecycle import join_channel
-from common.layout import UNKNOWN
 
 
 def main(talk: Talk) -> int:
@@ -40,8 +40,8 @@ def main(talk: Talk) -> int:
     try:
         write(end, source, record, options, talk)
         wait(end, options, talk)
-    except BaseException:
-        detach(end, talk, failed=True)
+    except BaseException as error:
+        detach(end, talk, error, go_on=how_to_go_on(end, record, options))
         raise
     detach(end, talk)
     return 0
@@ -56,13 +56,13 @@ def open_input(options: Options) -> int:
     return os.open(options.file, os.O_RDONLY)
 
 
-def make_record(source: int, options: Options) -> streams.MessageSource | streams.FileSource | None:
+def make_record(source: int, options: Options) -> MessageSource | FileSource | None:
     """The one record to send; None when each line is one."""
     if options.message:
-        return streams.MessageSource(os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b""))
+        return MessageSource(os.fsencode(" ".join(options.message)) + (b"\n" if options.newline else b""))
     if options.lines or (options.file is None and os.isatty(source)):
         return None
-    return streams.FileSource(source, name_of_input(options))
+    return FileSource(source, name_of_input(options))
 
 
 def name_of_input(options: Options) -> str:
@@ -70,46 +70,50 @@ def name_of_input(options: Options) -> str:
     return "standard input" if options.file is None else str(options.file)
 
 
-def attach(record: streams.MessageSource | streams.FileSource | None, options: Options, talk: Talk) -> WriteEnd:
+def attach(record: MessageSource | FileSource | None, options: Options, talk: Talk) -> WriteEnd:
     """Join the channel as a writer: shmget and shmat, and create it where there is none."""
-    doorway = find_doorway(options, talk)
-    place = find_place(options, doorway, talk)
+    family, doorway = find_family(talk), find_doorway(options, talk)
+    place = find_place(options, family, doorway, talk)
     end = None
     try:
+        talk.tell(Step.JOIN)
         with doorway:
-            objects = join_channel(place, wanted(options), talk.step, options.attach_at)
-            end = WriteEnd(objects, doorway, Patience(options.timeout, talk.wait))
+            objects = join_channel(family, place, wanted(options), options.attach_at)
+            end = WriteEnd(objects, doorway, Patience(options.timeout, talk))
             end.join(record, resume=options.resume)
         talk.attached(objects, end.ring.geometry)
         return end
-    except BaseException:  # a signal that waited outside the doorway
+    except BaseException as error:  # a signal that waited outside the doorway
         if end:
-            detach(end, talk, failed=True)
+            detach(end, talk, error)
         raise
 
 
 def write(
     end: WriteEnd,
     source: int,
-    record: streams.MessageSource | streams.FileSource | None,
+    record: MessageSource | FileSource | None,
     options: Options,
     talk: Talk,
 ) -> None:
     """Put the message, the lines or the file into the segment."""
     typed = record is None and os.isatty(source)
-    total = None if record is None or record.total == UNKNOWN or options.resume else record.total
-    with Tally(end, options, bar=not typed, total=total) as tally:
+    with Tally(end, options, talk, bar=not typed) as tally:
         if typed:
-            talk.step("type: one record a line, Ctrl-D ends")
-        if record is None:
-            prompt = talk.prompt if typed else talk.nothing
-            streams.send_lines(end, source, name_of_input(options), verify=options.verify, prompt=prompt)
-            if typed:
-                talk.prompt("\n")
-        else:
-            end.send(record, resume=options.resume, verify=options.verify)
+            talk.say("type: one record a line, Ctrl-D ends")
+        try:
+            if record is None:
+                prompt = talk.prompt if typed else talk.nothing
+                send_lines(end, source, name_of_input(options), verify=options.verify, prompt=prompt)
+                if typed:
+                    talk.prompt("\n")
+            else:
+                end.send(record, resume=options.resume, verify=options.verify)
+        except Interrupted:
+            talk.say(tally.summary("sent"))
+            raise
     end.all_said = True
-    talk.step(tally.summary("sent"))
+    talk.say(tally.summary("sent"))
 
 
 def wait(end: WriteEnd, options: Options, talk: Talk) -> None:
@@ -122,14 +126,33 @@ def wait(end: WriteEnd, options: Options, talk: Talk) -> None:
             " waiting until all is read"
         )
     end.wait_until_consumed()
-    talk.step("all of it is consumed")
+    talk.say("all of it is consumed")
 
 
-def detach(end: WriteEnd, talk: Talk, *, failed: bool = False) -> None:
-    """Leave the channel: shmdt. What was sent waits in the segment for a reader."""
-    removed, unread = leave(end, end.leave, talk, failed=failed)
-    if not failed:
-        talk.step("removed the channel: nothing is left" if removed else f"detached; {waiting(unread)}")
+def detach(end: WriteEnd, talk: Talk, error: BaseException | None = None, *, go_on: str = "") -> None:
+    """Leave the channel: shmdt. What was sent waits in the segment for a reader.
+
+    After an `error` only an interruption is told what stays, and how to `go_on`.
+    """
+    removed, unread = leave(end, end.leave, talk, failed=error is not None)
+    if error is None or isinstance(error, Interrupted):
+        names = talk.names
+        if removed:
+            talk.say(f"{names.remove}, {names.detach}: removed the channel: nothing is left")
+        else:
+            talk.say("; ".join(filter(None, (f"{names.detach}: detached", waiting(unread), go_on))))
+
+
+def how_to_go_on(end: WriteEnd, record: MessageSource | FileSource | None, options: Options) -> str:
+    """What someone who is interrupted may do next."""
+    if end.all_said:
+        return ""
+    gives_up = f"{command('writer', options, '--remove')} gives up"
+    if not end.unfinished:
+        return "what was not sent is not in it: start writer.py again with the rest"
+    if record is not None and record.identity and options.file is not None:
+        return f"{command('writer', options, '--file', options.file, '--resume')} goes on, {gives_up}"
+    return f"its last record is unfinished, and the next writer goes on behind it; {gives_up}"
 
 
 if __name__ == "__main__":

@@ -15,15 +15,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from common.channel.end import End, Patience, Reason
+import sysv_ipc
+
+from common.channel.end import End
+from common.channel.listener import Call, Listener, News, Reason
+from common.channel.patience import Patience
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
 from common.errors import CallFailed
-from common.ipc import sysv_calls as sysv
 from common.ipc.doorway import FlockDoorway
 from common.ipc.lifecycle import Wanted, join_channel, open_channel
 from common.ipc.place import Place
-from common.ipc.sysv import SysvObjects
+from common.ipc.sysv import SysvFamily, SysvObjects
+from common.ipc.sysv_calls import Semaphore, segment_memory
 from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, FileId, Geometry
 from tests.helpers import PATIENCE, ROOT
 
@@ -35,8 +39,28 @@ MODE = 0o660
 NOBODY = 65534
 
 
+# The calls of this process, told to whoever is `observing`.
+LISTENER = Listener()
+FAMILY = SysvFamily(LISTENER)
+sysv = FAMILY.calls
+
+
+class Heard(Listener):
+    """A listener that remembers what it was told of waits and of others."""
+
+    def __init__(self) -> None:
+        self.reasons: list[Reason] = []
+        self.told: list[News] = []
+
+    def wait(self, reason: Reason, seconds: float) -> None:
+        self.reasons.append(reason)
+
+    def news(self, news: News) -> None:
+        self.told.append(news)
+
+
 def ignore(*_: object) -> None:
-    """A listener that does not listen."""
+    """Who hears of each call and does nothing."""
 
 
 class Died(Exception):
@@ -105,7 +129,7 @@ class Local:
     def __init__(self, key_path: Path, geometry: Geometry = SMALL, timeout: float = PATIENCE) -> None:
         self.place = place_of(key_path)
         self.timeout = timeout
-        self.said: list[Reason] = []
+        self.heard = Heard()
         self._wanted = Wanted(geometry.slot_count, geometry.slot_size, MODE, exclusive=False)
         self._open: list[tuple[End, FlockDoorway]] = []
 
@@ -121,7 +145,7 @@ class Local:
         """A joined writing end; the first one creates the channel."""
         doorway = self._doorway()
         with doorway:
-            family = join_channel(self.place, self._wanted, ignore)
+            family = join_channel(FAMILY, self.place, self._wanted)
             end = self._keep(WriteEnd(family, doorway, self._patience(timeout)), doorway)
             end.join()
         return end
@@ -132,7 +156,7 @@ class Local:
         """A reading end of the channel, which must exist."""
         doorway = self._doorway()
         with doorway:
-            family = open_channel(self.place, ignore)
+            family = open_channel(FAMILY, self.place)
         assert family is not None, "there is no channel"
         end = ReadEnd(family, doorway, self._patience(timeout), keep=keep, follow=follow, resume=resume)
         return self._keep(end, doorway)
@@ -166,10 +190,10 @@ class Local:
         return objects(self.place)
 
     def _doorway(self) -> FlockDoorway:
-        return FlockDoorway(self.place.path, ignore)
+        return FlockDoorway(self.place.path, self._patience(None))
 
     def _patience(self, timeout: float | None) -> Patience:
-        return Patience(self.timeout if timeout is None else timeout, lambda reason, _: self.said.append(reason))
+        return Patience(self.timeout if timeout is None else timeout, self.heard)
 
     def _keep(self, end: AnyEnd, doorway: FlockDoorway) -> AnyEnd:
         self._open.append((end, doorway))
@@ -178,14 +202,24 @@ class Local:
 
 def place_of(key_path: Path, channel: int = 0) -> Place:
     status = key_path.stat()
-    return Place.of(str(key_path), channel, (status.st_dev, status.st_ino))
+    return Place.of(sysv, str(key_path), channel, (status.st_dev, status.st_ino))
+
+
+def memory_of(segment: Any) -> memoryview:
+    """All the bytes of an attached segment."""
+    return segment_memory(segment, sysv.stat_segment(segment.id).size)
+
+
+def by_library(semaphore: Semaphore) -> sysv_ipc.Semaphore:
+    """The same semaphore as sysv_ipc sees it: another witness than the code under test."""
+    return sysv_ipc.Semaphore(sysv.stat_semaphore(semaphore).key)
 
 
 def tokens(end: End) -> dict[str, int]:
     """The value of each of the channel's semaphores."""
     family = end.objects
     assert isinstance(family, SysvObjects)
-    return dict(zip(SEMAPHORES, map(sysv.semaphore_value, family.semaphores), strict=True))
+    return dict(zip(SEMAPHORES, map(sysv.semaphore_value, family.semaphores.opened), strict=True))
 
 
 def take_all(end: ReadEnd, at_most: int | None = None) -> bytes:
@@ -229,19 +263,19 @@ def in_thread(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
 
 
 @contextmanager
-def observing(hear: Callable[[sysv.Call], None] = ignore) -> Iterator[list[sysv.Call]]:
+def observing(hear: Callable[[Call], None] = ignore) -> Iterator[list[Call]]:
     """The IPC calls made in the block; `hear` gets each one as it happens."""
-    calls: list[sysv.Call] = []
+    calls: list[Call] = []
 
-    def observe(call: sysv.Call) -> None:
+    def observe(call: Call) -> None:
         calls.append(call)
         hear(call)
 
-    sysv.observer = observe
+    LISTENER.call = observe
     try:
         yield calls
     finally:
-        sysv.observer = None
+        LISTENER.call = None
 
 
 @contextmanager

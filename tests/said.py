@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.cli.words import plural
+from common.words import plural
 
 
 def broken_off(after: int | None, writers: int = 1) -> str:

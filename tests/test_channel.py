@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from common.channel.end import End, Patience, Reason
+from common.channel.end import End
 from common.channel.ending import Ending
+from common.channel.listener import News, Reason, Step
 from common.channel.output import Output
-from common.channel.read import News, ReadEnd
+from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
-from common.cli.streams import FileSink, FileSource, MessageSource
+from common.cli.sinks import FileSink
+from common.cli.sources import FileSource, MessageSource
 from common.errors import BadSegment, ChannelError, TimedOut, TornRecord
-from common.ipc import sysv_calls as sysv
 from common.ipc.sysv import SysvObjects
 from common.layout import (
     ABORTED,
@@ -35,7 +36,7 @@ from common.layout import (
     SlotHeader,
 )
 from tests.helpers import wait_until
-from tests.in_process import Collector, Died, Local, Script, in_thread, observing, stream, take_all, tokens
+from tests.in_process import Collector, Died, Heard, Local, Script, in_thread, observing, stream, sysv, take_all, tokens
 
 PID = os.getpid()
 
@@ -139,13 +140,84 @@ def test_what_is_sent_is_received_in_order(local: Local) -> None:
 
 
 def test_progress_is_heard_after_each_fragment(local: Local) -> None:
+    """With what its slot says, and once the end counts it."""
     writer, reader = local.writer(), local.reader()
-    heard: list[tuple[str, int]] = []
-    writer.on_progress = lambda: heard.append(("sent", writer.bytes))
-    reader.on_progress = lambda: heard.append(("received", reader.bytes))
+    heard: list[tuple[str, SlotHeader, int, int, int]] = []
+
+    def hear(verb: str, end: End) -> None:
+        end.listener = Heard()
+        end.listener.progress = lambda slot, length: heard.append((verb, slot, length, end.records, end.bytes))
+
+    hear("sent", writer)
+    hear("received", reader)
     send(writer, bytes(PAGE + 5))
+    first, last = slots(writer)
     reader.receive(Collector())
-    assert heard == [("sent", PAGE), ("sent", PAGE + 5), ("received", PAGE), ("received", PAGE + 5)]
+    assert (first.end, last.end) == (PAGE, PAGE + 5)
+    assert heard == [
+        ("sent", first, PAGE, 0, PAGE),
+        ("sent", last, 5, 1, PAGE + 5),
+        ("received", first, PAGE, 0, PAGE),
+        ("received", last, 5, 1, PAGE + 5),
+    ]
+
+
+def test_progress_is_what_went_through_just_now(local: Local) -> None:
+    """Not all of a slot, of which others have taken the rest."""
+    writer, reader = local.writer(), local.reader()
+    writer.send_lines(LINES_SENT, 4)
+    lengths: list[int] = []
+    reader.listener.progress = lambda slot, length: lengths.append(length)
+    reader.receive(Collector(), 2)
+    reader.receive(Collector(), 2)
+    assert lengths == [5, 11]
+
+
+def test_each_step_is_told_in_order_before_it_happens(local: Local) -> None:
+    """A record of two fragments, and the end: all steps but joining and leaving, which the programs tell."""
+    told: list[tuple[Step, int, SlotHeader | None]] = []
+    stood: list[tuple[int, int]] = []
+
+    def hear(step: Step, number: int, slot: SlotHeader | None) -> None:
+        told.append((step, number, slot))
+        stood.append((reader.ring.header.head, reader.ring.header.tail))
+
+    writer, reader = local.writer(), local.reader()
+    local.heard.step = hear
+    send(writer, bytes(PAGE + 5))
+    first, last = slots(writer)
+    local.leave(writer)
+    take_all(reader)
+    assert told == [
+        (Step.TAKE_TURN, -1, None),
+        (Step.WAIT_SLOT, -1, None),
+        (Step.FILL, 0, None),
+        (Step.PUBLISH, 0, first),
+        (Step.WAIT_SLOT, -1, None),
+        (Step.FILL, 1, None),
+        (Step.PUBLISH, 1, last),
+        (Step.GIVE_TURN, -1, None),
+        (Step.TAKE_TURN, -1, None),
+        (Step.WAIT_DATA, -1, None),
+        (Step.READ, 0, None),
+        (Step.PUT_OUT, 0, first),
+        (Step.COMMIT, 0, first),
+        (Step.FREE, 0, None),
+        (Step.WAIT_DATA, -1, None),
+        (Step.READ, 1, None),
+        (Step.PUT_OUT, 1, last),
+        (Step.COMMIT, 1, last),
+        (Step.FREE, 1, None),
+        (Step.GIVE_TURN, -1, None),
+        (Step.TAKE_TURN, -1, None),
+        (Step.WAIT_DATA, -1, None),
+        (Step.REMOVE, -1, None),
+        (Step.GIVE_TURN, -1, None),
+    ]
+    assert {step for step, _, _ in told} == set(Step) - {Step.JOIN, Step.LEAVE}
+    at = {(step, number): where for (step, number, _), where in zip(told, stood, strict=True)}
+    assert (at[Step.PUBLISH, 0], at[Step.PUBLISH, 1]) == ((0, 0), (1, 0))
+    assert (at[Step.COMMIT, 0], at[Step.FREE, 0]) == ((2, 0), (2, 1))
 
 
 def test_a_record_far_larger_than_the_ring_passes_through(local: Local) -> None:
@@ -502,7 +574,7 @@ def test_a_reader_that_dies_before_its_commit_loses_nothing(local: Local) -> Non
     heard = news_of(reader)
     assert reader.receive(second) == (1, None)
     assert (first.data, second.data) == (b"a" * PAGE, b"b")
-    assert (heard, reader.incomplete) == ([(News.HEADLESS, PAGE)], True)
+    assert (heard, reader.incomplete) == ([headless(0, PAGE)], True)
 
 
 @pytest.mark.parametrize("stops", [True, False], ids=["in its turn", "properly"])
@@ -602,7 +674,7 @@ def test_the_slots_before_the_one_whose_consumer_left_are_out(local: Local) -> N
     send(writer, bytes(PAGE) + b"the rest")
     break_off(stopped, PAGE + 3, BrokenPipeError)
     heard = news_of(reader)
-    assert (take_slot(reader), heard) == (b"the rest", [(News.HEADLESS, PAGE)])
+    assert (take_slot(reader), heard) == (b"the rest", [headless(0, PAGE)])
 
 
 @pytest.mark.parametrize("rooms", [(1, 1), (2, 4, 3), (4, 0, 1), (7, 9)], ids=str)
@@ -618,9 +690,10 @@ def test_one_slot_and_several_readers_that_are_stopped(local: Local, rooms: tupl
     for room in rooms:
         stopped = local.reader()
         heard, begun = news_of(stopped), len(got) - (got.rfind(b"\n") + 1 if lines else 0)
+        record = got.count(b"\n") if lines else 0
         got += break_off(stopped, room)
         records += stopped.records
-        assert heard == ([(News.HEADLESS, begun)] if begun else [])
+        assert heard == ([headless(record, begun)] if begun else [])
     reader, sink = local.reader(), Collector()
     assert reader.receive(sink) == ((4 if lines else 1) - records, None)
     assert got + sink.data == LINES_SENT
@@ -652,11 +725,14 @@ def test_at_most_and_a_sink_that_breaks(local: Local) -> None:
     assert out + take_slot(reader) == LINES_SENT
 
 
-def news_of(reader: ReadEnd) -> list[tuple[News, int]]:
+def news_of(reader: ReadEnd) -> list[News]:
     """What the reader tells from now on."""
-    heard: list[tuple[News, int]] = []
-    reader.hear = lambda news, number, _: heard.append((news, number))
-    return heard
+    reader.listener = heard = Heard()
+    return heard.told
+
+
+def headless(record: int, begun: int) -> News:
+    return News(f"record {record} comes without its first {begun} bytes: another reader took them", lost=True)
 
 
 def empty(local: Local) -> None:
@@ -681,7 +757,10 @@ def test_a_torn_record_that_another_reader_met_is_told_beside_what_else_is_missi
         heard = news_of(reader)
         reader.receive(Collector())
         reader._see_end(Ending.OVER)
-        assert heard == [(News.HEADLESS, PAGE), (News.TORN_BEFORE, 1)]
+        assert heard == [
+            headless(1, PAGE),
+            News("another reader met 1 torn record in this channel", lost=True),
+        ]
 
 
 def an_output(end: ReadEnd) -> Output:
@@ -814,7 +893,7 @@ def test_a_tail_that_moves_under_its_reader_is_noticed(key_path: Path, moved_to:
         def write(self, data: memoryview) -> None:
             super().write(data)
             if len(self.pieces) == 1:
-                reader.on_progress = lambda: setattr(reader.ring.header, "tail", moved_to)
+                reader.listener.progress = lambda *_: setattr(reader.ring.header, "tail", moved_to)
 
     with Local(key_path, Geometry(3, PAGE)) as local:
         writer, reader = local.writer(), local.reader()
@@ -890,7 +969,7 @@ def test_the_reader_that_finds_nothing_left_removes_everything(local: Local) -> 
 
 def test_with_a_live_writer_it_is_not_over(local: Local) -> None:
     reader = (local.writer(), local.reader())[1]
-    assert not reader.finish_if_over(an_output(reader))
+    assert not reader._finish_if_over(an_output(reader))
 
 
 def test_with_data_left_it_is_not_over(local: Local) -> None:
@@ -898,7 +977,7 @@ def test_with_data_left_it_is_not_over(local: Local) -> None:
     send(writer, b"data")
     local.leave(writer)
     reader = local.reader()
-    assert not reader.finish_if_over(an_output(reader))
+    assert not reader._finish_if_over(an_output(reader))
     assert take_all(reader) == b"data"
 
 
@@ -915,7 +994,7 @@ def test_the_end_is_decided_in_the_doorway(local: Local) -> None:
             pass
 
     reader.doorway = Latecomer()
-    assert not reader.finish_if_over(an_output(reader))
+    assert not reader._finish_if_over(an_output(reader))
     assert local.objects() == ["segment", *SEMAPHORES]
 
 
@@ -948,7 +1027,7 @@ def test_a_waiting_reader_leaves_quietly_when_another_one_ends_the_channel(local
     waiting, finishing = local.reader(follow=True), local.reader()
     with in_thread(lambda: waiting.receive(Collector())) as received:
         wait_until(lambda: waiting.objects.reader_turn.holder(), "the waiting reader's turn")
-        assert finishing.finish_if_over(an_output(finishing))
+        assert finishing._finish_if_over(an_output(finishing))
         assert received() is None
     assert not waiting.removed
     assert local.objects() == []
@@ -1017,7 +1096,7 @@ def test_a_writer_does_not_remove_what_a_reader_still_has_attached(local: Local)
     send(writer, b"data")
     reader.receive(Collector())
     assert not local.leave(writer)
-    assert reader.finish_if_over(an_output(reader))
+    assert reader._finish_if_over(an_output(reader))
 
 
 @pytest.mark.parametrize("failed", [False, True])
@@ -1035,7 +1114,12 @@ def test_a_writer_that_failed_leaves_its_broken_channel_to_a_reader(local: Local
     reader = local.reader()
     heard = news_of(reader)
     assert take_all(reader) == b""
-    assert (heard, reader.incomplete, local.objects()) == ([(News.BROKEN_OFF, 1)], True, [])
+    broken_off = News(
+        "the channel is broken off: 1 writer stopped before the end, after record 0; all that was sent until then has"
+        " arrived",
+        lost=True,
+    )
+    assert (heard, reader.incomplete, local.objects()) == ([broken_off], True, [])
 
 
 def test_a_writer_that_failed_leaves_its_unfinished_record(local: Local) -> None:
@@ -1090,22 +1174,6 @@ def test_whoever_leaves_a_removed_segment_clears_its_semaphores(local: Local, le
 # Waiting
 
 
-def test_patience_without_a_timeout_only_tells() -> None:
-    told: list[tuple[Reason, float]] = []
-    Patience(None, lambda reason, waited: told.append((reason, waited))).beat(Reason("waiting"), 1e9)
-    assert told == [(Reason("waiting"), 1e9)]
-
-
-@pytest.mark.parametrize(("waited", "ends"), [(0.0, False), (2.4, False), (2.5, True), (99.0, True)])
-def test_patience_ends_with_its_timeout(waited: float, ends: bool) -> None:
-    patience = Patience(2.5, lambda *_: None)
-    if not ends:
-        patience.beat(Reason("waiting for data"), waited)
-        return
-    with pytest.raises(TimedOut, match=r"^gave up after 2.5 s of waiting for data$"):
-        patience.beat(Reason("waiting for data"), waited)
-
-
 def remove_segment(local: Local, end: End) -> None:
     sysv.remove_segment(sysv.open_segment(local.place.segment_key))
 
@@ -1124,7 +1192,7 @@ def test_a_removed_channel_ends_every_wait(local: Local, remove: Callable[[Local
         send(writer, b"unread")
         waiting = writer.wait_until_consumed
     with in_thread(waiting) as ended:
-        wait_until(lambda: local.said, "a heartbeat of the waiting end")
+        wait_until(lambda: local.heard.reasons, "a heartbeat of the waiting end")
         remove(local, writer)
         with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed while we waited"):
             ended()
@@ -1134,8 +1202,8 @@ def test_a_removed_semaphore_wakes_its_waiter_at_once(local: Local) -> None:
     writer, reader = local.writer(), local.reader()
     assert isinstance(writer.objects, SysvObjects)
     with in_thread(lambda: reader.receive(Collector())) as received:
-        wait_until(lambda: local.said, "a heartbeat of the waiting reader")
-        sysv.remove_semaphore(writer.objects.semaphores[0])
+        wait_until(lambda: local.heard.reasons, "a heartbeat of the waiting reader")
+        sysv.remove_semaphore(writer.objects.semaphores.opened[0])
         with pytest.raises(ChannelError, match=r"^EIDRM: semaphore full_slots was removed while we waited, by ipcrm"):
             received()
 
@@ -1145,7 +1213,9 @@ def test_wait_until_consumed_returns_when_all_is_read(local: Local) -> None:
     send(writer, b"1", b"2")
     with in_thread(writer.wait_until_consumed) as consumed:
         wait_until(
-            lambda: Reason("waiting until all is read, and nobody is reading; start reader.py", True) in local.said
+            lambda: (
+                Reason("waiting until all is read, and nobody is reading; start reader.py", True) in local.heard.reasons
+            )
         )
         reader.receive(Collector())
         reader.receive(Collector())
@@ -1191,8 +1261,8 @@ def test_no_timeout_while_others_make_progress(
     writer, reader = local.writer(timeout=1), local.reader(timeout=1)
     others = Others(writer.ring.header, field, until)
     monkeypatch.setattr("common.channel.end.monotonic", lambda: others.now)
-    monkeypatch.setattr("common.channel.write.monotonic", lambda: others.now)
-    monkeypatch.setattr("common.channel.write.sleep", others.work)
+    monkeypatch.setattr("common.channel.patience.monotonic", lambda: others.now)
+    monkeypatch.setattr("common.channel.patience.sleep", others.work)
     assert isinstance(writer.objects, SysvObjects) and isinstance(reader.objects, SysvObjects)
     if wait == "--wait":
         writer.ring.header.head = 10**6

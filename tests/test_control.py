@@ -13,14 +13,14 @@ import pytest
 from common.channel.write import WriteEnd
 from common.cli import control
 from common.cli.control import change
-from common.cli.streams import MessageSource
+from common.cli.sources import MessageSource
 from common.cli.talk import Talk
 from common.errors import CallFailed, ChannelError, Gone
-from common.ipc import sysv_calls as sysv
+from common.ipc.calls import key_text
 from common.ipc.sysv import SysvObjects
 from common.layout import PAGE, REMOVED, SEMAPHORES
 from tests.helpers import is_root, wait_until
-from tests.in_process import NOBODY, Collector, Local, as_nobody, in_thread
+from tests.in_process import NOBODY, Collector, Local, as_nobody, by_library, in_thread, sysv
 
 needs_root = pytest.mark.skipif(not is_root(), reason="only root can become another user: run the tests as root")
 
@@ -31,14 +31,14 @@ def local(key_path: Path) -> Iterator[Local]:
         yield channel
 
 
-class Listener(Talk):
+class Listening(Talk):
     """Keeps what is said."""
 
     def __init__(self) -> None:
         super().__init__("writer")
         self.steps: list[str] = []
 
-    def step(self, text: str) -> None:
+    def say(self, text: str) -> None:
         self.steps.append(text)
 
 
@@ -55,7 +55,7 @@ def run_control(local: Local, **given: Any) -> str:
         }
         | given
     )
-    listener = Listener()
+    listener = Listening()
     assert change(options, listener) == 0
     assert len(listener.steps) == 2 and listener.steps[0].startswith("key 0x")
     return listener.steps[1]
@@ -84,7 +84,7 @@ def test_chmod_and_chown(local: Local, given: dict[str, Any], mode: int, owner: 
     assert isinstance(writer.objects, SysvObjects)
     stat = writer.objects.stat()
     assert (stat.mode, (stat.uid, stat.gid)) == (mode, owner)
-    assert {(s.mode, (s.uid, s.gid)) for s in writer.objects.semaphores} == {(mode, owner)}
+    assert {(s.mode, (s.uid, s.gid)) for s in map(by_library, writer.objects.semaphores.opened)} == {(mode, owner)}
 
 
 def test_chmod_leaves_no_trace_in_the_ring(local: Local) -> None:
@@ -104,7 +104,7 @@ def test_remove_takes_everything_whatever_is_in_it(local: Local) -> None:
     shmid = shmid_of(writer)
     local.detach(writer)
     assert run_control(local, remove=True) == (
-        f"removed 5 semaphores, marked segment {shmid} for removal: it is gone; 2 slots unread"
+        f"shmctl(IPC_RMID): removed 5 semaphores, marked segment {shmid} for removal: it is gone; 2 slots unread"
     )
     assert local.objects() == []
     with pytest.raises(Gone):
@@ -125,7 +125,7 @@ def test_remove_ends_a_waiting_reader(local: Local) -> None:
     local.writer()
     reader = local.reader()
     with in_thread(lambda: reader.receive(Collector())) as received:
-        wait_until(lambda: local.said, "a heartbeat of the waiting reader")
+        wait_until(lambda: local.heard.reasons, "a heartbeat of the waiting reader")
         run_control(local, remove=True)
         with pytest.raises((Gone, ChannelError)):
             received()
@@ -146,7 +146,7 @@ def test_where_there_is_no_channel(local: Local, given: dict[str, Any]) -> None:
 
 
 def test_nothing_to_remove_is_no_failure(local: Local) -> None:
-    key = sysv.key_text(local.place.segment_key)
+    key = key_text(local.place.segment_key)
     said = f"nothing to remove: no channel has key {key} ({local.place.path}, channel 0)"
     assert run_control(local, remove=True) == said
 
@@ -189,13 +189,13 @@ def test_an_owner_who_gives_the_channel_away_has_succeeded(local: Local) -> None
     assert isinstance(writer.objects, SysvObjects)
     writer.objects.set_mode(0o600)
     writer.objects.set_owner(NOBODY, NOBODY)
-    listener = Listener()
+    listener = Listening()
     with pytest.MonkeyPatch.context() as patch, as_nobody():
         patch.setattr(control, "find_doorway", lambda *_: writer.doorway)
         patch.setattr(control, "find_place", lambda *_: local.place)
         assert change(argparse.Namespace(chmod=None, chown=(1, None), remove=False), listener) == 0
     assert listener.steps == [f"segment {shmid_of(writer)} and its semaphores: done"]
-    assert {owned.uid for owned in (writer.objects.stat(), *writer.objects.semaphores)} == {1}
+    assert {owned.uid for owned in (writer.objects.stat(), *map(by_library, writer.objects.semaphores.opened))} == {1}
 
 
 def test_a_foreign_segment_is_not_removed(local: Local) -> None:
@@ -211,7 +211,7 @@ def test_remove_of_what_ipcrm_left(local: Local) -> None:
     sysv.remove_segment(shmid_of(writer))
     local.detach(writer)
     assert local.objects() == list(SEMAPHORES)
-    assert run_control(local, remove=True) == "removed 5 semaphores, whose segment was gone already"
+    assert run_control(local, remove=True) == "shmctl(IPC_RMID): removed 5 semaphores, whose segment was gone already"
     assert local.objects() == []
 
 
@@ -224,10 +224,11 @@ def test_remove_fails_when_something_of_ours_stays(local: Local, capfd: pytest.C
     with pytest.raises(AssertionError):  # the exit code is 1
         run_control(local, remove=True)
     assert capfd.readouterr().err == (
-        f"writer: removed 4 semaphores (left semaphore {other.id} (empty_slots): the channel does not note it), marked"
+        f"writer: shmctl(IPC_RMID): removed 4 semaphores (left semaphore {other.id} (empty_slots): the channel does not"
+        " note it), marked"
         f" segment {shmid} for removal: it is gone; 0 slots unread; if nobody needs what was left, `writer.py --remove`"
         " once more clears it\n"
     )
     assert local.objects() == ["empty_slots"]
-    assert run_control(local, remove=True) == "removed 1 semaphore, whose segment was gone already"
+    assert run_control(local, remove=True) == "shmctl(IPC_RMID): removed 1 semaphore, whose segment was gone already"
     assert local.objects() == []

@@ -7,6 +7,7 @@ with the command that would remove it, and not a byte of it is touched.
 from __future__ import annotations
 
 import ctypes
+import errno
 import itertools
 import os
 import signal
@@ -18,8 +19,8 @@ from typing import Any
 import pytest
 import sysv_ipc
 
+from common.channel.listener import Call, Listener, News
 from common.errors import BadSegment, CallFailed, ChannelError, NotOurs
-from common.ipc import sysv_calls as sysv
 from common.ipc.lifecycle import (
     DEFAULT_GEOMETRY,
     Wanted,
@@ -27,10 +28,11 @@ from common.ipc.lifecycle import (
     find_channel,
     join_channel,
     open_channel,
-    remove_orphans,
 )
 from common.ipc.place import CHANNELS, Place
-from common.ipc.sysv import Removal, SysvObjects
+from common.ipc.removal import Removal
+from common.ipc.sysv import SysvFamily, SysvObjects
+from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL
 from common.layout import (
     FINISHED,
     HALF_MADE,
@@ -47,11 +49,13 @@ from common.layout import (
 )
 from tests.helpers import PATIENCE, is_root, wait_until
 from tests.in_process import (
+    FAMILY,
     MODE,
     NOBODY,
     SMALL,
+    Heard,
     as_nobody,
-    ignore,
+    by_library,
     in_thread,
     objects,
     observing,
@@ -59,9 +63,20 @@ from tests.in_process import (
     python,
     remove_objects,
     run_python,
+    sysv,
 )
 
 ALL = ["segment", *SEMAPHORES]
+
+
+class _Unhearing(Listener):
+    """To it nothing may be told of others."""
+
+    def news(self, news: News) -> None:
+        pytest.fail(news.text)
+
+
+NOTHING_IS_SAID = SysvFamily(_Unhearing())
 JOIN = Wanted(slots=None, slot_size=None, mode=None, exclusive=False)
 
 needs_root = pytest.mark.skipif(not is_root(), reason="only root can become another user: run the tests as root")
@@ -76,9 +91,34 @@ def place(key_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def family(place: Place) -> Iterator[SysvObjects]:
     """A new channel, attached."""
-    family = create_channel(place, SMALL, MODE)
+    family = create(place, SMALL, MODE)
     yield family
     family.detach()
+
+
+def create(place: Place, geometry: Geometry, mode: int, address: int | None = None) -> SysvObjects:
+    """A new channel, attached."""
+    made = create_channel(FAMILY, place, geometry, mode, address)
+    assert isinstance(made, SysvObjects)
+    return made
+
+
+def join(place: Place, wanted: Wanted, source: SysvFamily = FAMILY) -> SysvObjects:
+    joined = join_channel(source, place, wanted)
+    assert isinstance(joined, SysvObjects)
+    return joined
+
+
+def open_it(place: Place, source: SysvFamily = FAMILY, address: int | None = None) -> SysvObjects | None:
+    opened = open_channel(source, place, address)
+    assert opened is None or isinstance(opened, SysvObjects)
+    return opened
+
+
+def find(place: Place, *, observe: bool) -> SysvObjects:
+    found = find_channel(FAMILY, place, observe=observe)
+    assert isinstance(found, SysvObjects)
+    return found
 
 
 def attached(place: Place) -> int:
@@ -113,7 +153,7 @@ def change_header(family: SysvObjects, **fields: Any) -> None:
 
 
 def values(family: SysvObjects) -> list[int]:
-    return [sysv.semaphore_value(semaphore) for semaphore in family.semaphores]
+    return [sysv.semaphore_value(semaphore) for semaphore in family.semaphores.opened]
 
 
 # The keys
@@ -134,7 +174,7 @@ def test_no_two_channels_share_a_key(key_path: Path) -> None:
 
 def test_a_place_without_its_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CallFailed) as error:
-        Place.of(str(tmp_path / "nowhere"), 0, (1, 2))
+        Place.of(sysv, str(tmp_path / "nowhere"), 0, (1, 2))
     assert error.value.name == "ftok"
 
 
@@ -146,7 +186,7 @@ def test_a_new_channel_is_complete(place: Place, family: SysvObjects) -> None:
         "magic": MAGIC,
         "version": VERSION,
         "key": (place.dev, place.ino),
-        "semaphores": [semaphore.id for semaphore in family.semaphores],
+        "semaphores": [semaphore.id for semaphore in family.semaphores.opened],
         "geometry": (2, PAGE, SMALL.segment_size),
         "creator_pid": os.getpid(),
         "state": OPEN,
@@ -161,16 +201,16 @@ def test_the_order_of_a_creation_is_its_proof(place: Place) -> None:
     """Magic "SHMPAIR?" before the first semaphore, each id noted before the next, "SHMPAIR1" last."""
     seen: list[tuple[bytes, list[int]]] = []
 
-    def look(call: sysv.Call) -> None:
-        if call.name == "semget" and call.arguments[2] & sysv.IPC_CREAT:
-            there = SysvObjects(place, sysv.open_segment(place.segment_key))
+    def look(call: Call) -> None:
+        if call.name == "semget" and call.arguments[2] & IPC_CREAT:
+            there = SysvObjects(sysv, place, sysv.open_segment(place.segment_key), None)
             header = header_of(there)
             seen.append((header["magic"], header["semaphores"]))
             there.detach()
 
     with observing(look):
-        family = create_channel(place, SMALL, MODE)
-    ids = [semaphore.id for semaphore in family.semaphores]
+        family = create(place, SMALL, MODE)
+    ids = [semaphore.id for semaphore in family.semaphores.opened]
     family.detach()
     assert seen == [(HALF_MADE, ids[:made] + [NOT_CREATED] * (5 - made)) for made in range(5)]
 
@@ -178,17 +218,17 @@ def test_the_order_of_a_creation_is_its_proof(place: Place) -> None:
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
 def test_nothing_is_ever_wider_than_asked(place: Place, mode: int) -> None:
     with observing() as calls:
-        family = create_channel(place, SMALL, mode)
-    made = [call for call in calls if call.name in ("shmget", "semget") and call.arguments[2] & sysv.IPC_CREAT]
+        family = create(place, SMALL, mode)
+    made = [call for call in calls if call.name in ("shmget", "semget") and call.arguments[2] & IPC_CREAT]
     assert [call.arguments[2] & 0o777 for call in made] == [mode] * 6
     assert not [call for call in calls if "IPC_SET" in call.arguments]
     assert family.stat().mode == mode
-    assert {semaphore.mode for semaphore in family.semaphores} == {mode}
+    assert {by_library(semaphore).mode for semaphore in family.semaphores.opened} == {mode}
     family.detach()
 
 
 def test_more_slots_than_a_semaphore_can_count(place: Place) -> None:
-    family = create_channel(place, Geometry(40_000, PAGE), MODE)
+    family = create(place, Geometry(40_000, PAGE), MODE)
     assert values(family) == [0, 32767, 1, 1, 0]
     family.detach()
 
@@ -198,22 +238,22 @@ def test_a_creation_that_fails_is_taken_back(place: Place, index: int) -> None:
     foreign = sysv_ipc.Semaphore(place.semaphore_keys[index], sysv_ipc.IPC_CREX, 0o600, 5)
     foreign.release()
     with pytest.raises(NotOurs):
-        create_channel(place, SMALL, MODE)
+        create(place, SMALL, MODE)
     assert objects(place) == [SEMAPHORES[index]]
     assert foreign.value == 6
 
 
 def test_a_creation_at_a_bad_address_is_taken_back(place: Place) -> None:
     with pytest.raises(CallFailed) as error:
-        create_channel(place, SMALL, MODE, address=2**63)
+        create(place, SMALL, MODE, address=2**63)
     assert (error.value.name, objects(place)) == ("shmat", [])
 
 
 def test_an_address_is_rounded_down(place: Place) -> None:
-    there = create_channel(place, SMALL, MODE)
+    there = create(place, SMALL, MODE)
     address = there.address
     there.detach()
-    again = open_channel(place, ignore, address + 77)
+    again = open_it(place, address=address + 77)
     assert again is not None
     assert again.address == address
     again.detach()
@@ -223,7 +263,7 @@ def test_an_address_is_rounded_down(place: Place) -> None:
 
 
 def test_a_join_creates_with_the_defaults(place: Place) -> None:
-    family = join_channel(place, JOIN, ignore)
+    family = join(place, JOIN)
     assert read_geometry(family.memory) == DEFAULT_GEOMETRY == (8, 256 * 1024)
     assert (family.created, family.stat().mode) == (True, MODE)
     family.detach()
@@ -234,9 +274,9 @@ def test_a_join_creates_with_the_defaults(place: Place) -> None:
 def test_a_join_takes_what_there_is(
     place: Place, family: SysvObjects, slots: int | None, slot_size: int | None
 ) -> None:
-    joined = join_channel(place, JOIN._replace(slots=slots, slot_size=slot_size), ignore)
+    joined = join(place, JOIN._replace(slots=slots, slot_size=slot_size))
     assert (joined.shmid, joined.created) == (family.shmid, False)
-    joined.semaphores[0].release()
+    sysv.release_semaphore(joined.semaphores.opened[0])
     assert values(family) == [1, 2, 1, 1, 0]
     joined.detach()
 
@@ -255,44 +295,44 @@ def test_a_join_that_wants_something_else_is_refused(
     place: Place, family: SysvObjects, wanted: Wanted, text: str
 ) -> None:
     with pytest.raises((ChannelError, CallFailed), match=text):
-        join_channel(place, wanted, ignore)
+        join(place, wanted)
     assert (attached(place), objects(place)) == (1, ALL)
 
 
 def test_exclusive_creates_where_there_is_nothing(place: Place) -> None:
-    family = join_channel(place, JOIN._replace(exclusive=True), ignore)
+    family = join(place, JOIN._replace(exclusive=True))
     assert family.created
     family.detach()
 
 
-def test_exclusive_leaves_nothing_when_ipcrm_comes_between(
-    monkeypatch: pytest.MonkeyPatch, place: Place, family: SysvObjects
-) -> None:
-    """The channel is there when it is opened, and gone when creating it is to say EEXIST."""
+def test_exclusive_where_there_is_a_channel_asks_the_kernel_for_no_other(place: Place, family: SysvObjects) -> None:
+    """It is refused as shmget(2) would do it, and ipcrm that comes between leaves nothing of a second one to clear."""
 
-    def open_then_ipcrm(*arguments: Any) -> SysvObjects | None:
-        opened = open_channel(*arguments)
-        sysv.remove_segment(family.shmid)
-        return opened
+    def ipcrm(call: Call) -> None:
+        if call.name == "semget" and call.arguments[0] == place.semaphore_keys[-1]:
+            sysv.remove_segment(family.shmid)
 
-    monkeypatch.setattr("common.ipc.lifecycle.open_channel", open_then_ipcrm)
-    with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed just now, by ipcrm; start again$"):
-        join_channel(place, JOIN._replace(exclusive=True), ignore)
-    assert objects(place) == []
+    with observing(ipcrm) as calls, pytest.raises(CallFailed) as refusal:
+        join(place, JOIN._replace(exclusive=True, mode=MODE))
+    asked = (place.segment_key, SMALL.segment_size, IPC_CREAT | IPC_EXCL | MODE)
+    assert (refusal.value.name, refusal.value.arguments, refusal.value.errno) == ("shmget", asked, errno.EEXIST)
+    assert [call.name for call in calls if call.name != "shmctl"] == ["shmget", "shmat", *["semget"] * 5, "shmdt"]
+    assert not [call for call in calls if call.name in ("shmget", "semget") and call.arguments[2] & IPC_CREAT]
+    assert objects(place) == list(SEMAPHORES)
     assert family.alone()
 
 
 def test_there_is_nothing_to_open(place: Place) -> None:
-    assert open_channel(place, ignore) is None
+    assert open_it(place) is None
     with pytest.raises(CallFailed) as error:
-        find_channel(place, observe=True)
+        find(place, observe=True)
     assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
 
 
 def test_a_damaged_channel_is_not_joined(place: Place, family: SysvObjects) -> None:
     change_header(family, version=9)
     with pytest.raises(BadSegment, match="version 9"):
-        open_channel(place, ignore)
+        open_it(place)
     assert (attached(place), objects(place)) == (1, ALL)
 
 
@@ -301,9 +341,9 @@ def test_another_user_is_kept_out(place: Place, family: SysvObjects) -> None:
     family.set_mode(0o600)
     with as_nobody():
         with pytest.raises(CallFailed, match="Permission denied"):
-            open_channel(place, ignore)
+            open_it(place)
         with pytest.raises(CallFailed, match="Permission denied"):
-            find_channel(place, observe=True)
+            find(place, observe=True)
     assert attached(place) == 1
 
 
@@ -317,7 +357,7 @@ OTHERS = [
 def of_others(place: Place, owner: int, creator: int, mode: int = MODE) -> int:
     """A channel, detached, that `creator` made and `owner` has; its id."""
     with as_nobody() if creator == NOBODY else nullcontext():
-        family = create_channel(place, SMALL, mode)
+        family = create(place, SMALL, mode)
     family.set_owner(owner, None)
     family.detach()
     return family.shmid
@@ -330,7 +370,7 @@ def test_a_mode_is_not_promised_where_another_user_has_the_channel(
 ) -> None:
     shmid = of_others(place, owner, creator, 0o600)
     with pytest.raises(ChannelError) as refusal:
-        join_channel(place, JOIN._replace(mode=0o600), ignore)
+        join(place, JOIN._replace(mode=0o600))
     assert str(refusal.value) == (
         f"EACCES: segment {shmid} is not ours alone, {whose}: no --mode keeps its owner or its creator out; leave"
         " --mode out if you trust them, or choose another --channel"
@@ -342,16 +382,18 @@ def test_a_mode_is_not_promised_where_another_user_has_the_channel(
 @pytest.mark.parametrize(("owner", "creator", "whose"), OTHERS)
 def test_whoever_takes_part_hears_whose_channel_it_is(place: Place, owner: int, creator: int, whose: str) -> None:
     shmid = of_others(place, owner, creator)
-    said: list[str] = []
-    for open_it in (lambda: open_channel(place, said.append), lambda: join_channel(place, JOIN, said.append)):
-        family = open_it()
+    heard = Heard()
+    source = SysvFamily(heard)
+    ways: list[Callable[[], SysvObjects | None]] = [lambda: open_it(place, source), lambda: join(place, JOIN, source)]
+    for take_part in ways:
+        family = take_part()
         assert family is not None
         family.detach()
-    assert said == [f"segment {shmid} is not ours alone: {whose}"] * 2
+    assert heard.told == [News(f"segment {shmid} is not ours alone: {whose}")] * 2
 
 
 def test_of_a_channel_of_our_own_nothing_is_said(place: Place, family: SysvObjects) -> None:
-    joined = join_channel(place, JOIN._replace(mode=MODE), pytest.fail)
+    joined = join(place, JOIN._replace(mode=MODE), NOTHING_IS_SAID)
     joined.detach()
 
 
@@ -359,7 +401,7 @@ def test_of_a_channel_of_our_own_nothing_is_said(place: Place, family: SysvObjec
 
 
 def test_an_observer_cannot_write(place: Place, family: SysvObjects) -> None:
-    observer = find_channel(place, observe=True)
+    observer = find(place, observe=True)
     assert observer.memory.readonly
     with pytest.raises(TypeError):
         observer.memory[0] = 0
@@ -368,7 +410,7 @@ def test_an_observer_cannot_write(place: Place, family: SysvObjects) -> None:
 
 def test_stat_removed_and_alone(place: Place, family: SysvObjects) -> None:
     assert (family.stat().size, family.removed(), family.alone()) == (SMALL.segment_size, False, True)
-    other = find_channel(place, observe=True)
+    other = find(place, observe=True)
     assert not family.alone()
     other.detach()
     sysv.remove_segment(family.shmid)
@@ -382,7 +424,7 @@ def test_ipc_set_reaches_all_six(family: SysvObjects) -> None:
     family.set_owner(None, 1)
     stat = family.stat()
     assert (stat.mode, stat.uid, stat.gid) == (0o604, NOBODY, 1)
-    assert {(s.mode, s.uid, s.gid) for s in family.semaphores} == {(0o604, NOBODY, 1)}
+    assert {(s.mode, s.uid, s.gid) for s in map(by_library, family.semaphores.opened)} == {(0o604, NOBODY, 1)}
 
 
 @needs_root
@@ -399,15 +441,15 @@ def test_check_removable_says_eperm_before_anything_is_changed(place: Place, fam
 @pytest.mark.parametrize("name", SEMAPHORES)
 def test_check_removable_asks_for_each_semaphore(place: Place, name: str) -> None:
     """The segment has been given away, and so have all but one of its semaphores."""
-    family = create_channel(place, SMALL, 0o666)
+    family = create(place, SMALL, 0o666)
     family.set_owner(NOBODY, None)
     with as_nobody():
         family.check_removable()
-    sysv.set_semaphore(family.semaphores[SEMAPHORES.index(name)], uid=0)
+    sysv.set_semaphore(family.semaphores.opened[SEMAPHORES.index(name)], uid=0)
     with as_nobody(), pytest.raises(CallFailed) as error:
         family.check_removable()
     assert (error.value.name, error.value.strerror) == ("semctl", "Operation not permitted")
-    sysv.remove_semaphore(family.semaphores[SEMAPHORES.index(name)])
+    sysv.remove_semaphore(family.semaphores.opened[SEMAPHORES.index(name)])
     with as_nobody():
         family.check_removable()
     family.detach()
@@ -416,7 +458,7 @@ def test_check_removable_asks_for_each_semaphore(place: Place, name: str) -> Non
 def test_the_first_missing_semaphore_is_named(family: SysvObjects) -> None:
     assert family.missing() is None
     for name in reversed(SEMAPHORES):
-        sysv.remove_semaphore(family.semaphores[SEMAPHORES.index(name)])
+        sysv.remove_semaphore(family.semaphores.opened[SEMAPHORES.index(name)])
         assert family.missing() == name
 
 
@@ -430,7 +472,7 @@ def test_a_semaphore_that_cannot_be_read_is_not_missing(family: SysvObjects) -> 
 def test_check_removable_removes_nothing(place: Place, whose: str) -> None:
     """Also where it has to ask the kernel, because the channel is another user's and we are root."""
     with as_nobody() if whose != "ours" else nullcontext():
-        family = create_channel(place, SMALL, 0o666)
+        family = create(place, SMALL, 0o666)
     before = bytes(family.memory), family.stat()._replace(change_time=0)
     family.check_removable()
     assert (bytes(family.memory), family.stat()._replace(change_time=0)) == before
@@ -454,7 +496,7 @@ def test_remove_passes_over_what_is_gone(place: Place, family: SysvObjects, gone
     if gone == "segment":
         sysv.remove_segment(family.shmid)
     else:
-        sysv.remove_semaphore(family.semaphores[SEMAPHORES.index(gone)])
+        sysv.remove_semaphore(family.semaphores.opened[SEMAPHORES.index(gone)])
     assert objects(place) == [name for name in ALL if name != gone]
     family.remove()
     assert objects(place) == []
@@ -464,7 +506,7 @@ def test_remove_passes_over_what_is_gone(place: Place, family: SysvObjects, gone
 
 @pytest.mark.parametrize("index", range(5))
 def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(place: Place, family: SysvObjects, index: int) -> None:
-    sysv.remove_semaphore(family.semaphores[index])
+    sysv.remove_semaphore(family.semaphores.opened[index])
     other = sysv.create_semaphore(place.semaphore_keys[index], 0o600, 0)
     family.remove()
     name = SEMAPHORES[index]
@@ -477,7 +519,7 @@ def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(place: Place, fa
 
 @needs_root
 def test_what_another_user_left_in_our_way_is_named_and_is_not_ours(place: Place, family: SysvObjects) -> None:
-    for semaphore in (family.semaphores[0], family.semaphores[2]):
+    for semaphore in (family.semaphores.opened[0], family.semaphores.opened[2]):
         sysv.remove_semaphore(semaphore)
     theirs = of_nobody(place.semaphore_keys[2])
     family.remove()
@@ -492,8 +534,8 @@ def test_what_another_user_left_in_our_way_is_named_and_is_not_ours(place: Place
 def test_a_forged_note_is_not_followed_and_said(place: Place) -> None:
     """Another user forges a channel that claims a semaphore of ours."""
     with as_nobody():
-        family = create_channel(place, SMALL, 0o666)
-    sysv.remove_semaphore(family.semaphores[0])
+        family = create(place, SMALL, 0o666)
+    sysv.remove_semaphore(family.semaphores.opened[0])
     ours = sysv.create_semaphore(place.semaphore_keys[0], 0o600, 0)
     header = Header(family.memory)
     header.set_semaphore_id(0, ours.id)
@@ -508,10 +550,10 @@ def test_a_forged_note_is_not_followed_and_said(place: Place) -> None:
 
 
 def test_semaphores_made_anew_are_counted_once(place: Place) -> None:
-    family = create_channel(place, SMALL, MODE)
-    sysv.remove_semaphore(family.semaphores[3])
+    family = create(place, SMALL, MODE)
+    sysv.remove_semaphore(family.semaphores.opened[3])
     family.detach()
-    again = open_channel(place, ignore)
+    again = open_it(place)
     assert again is not None
     again.remove()
     again.detach()
@@ -524,24 +566,24 @@ def test_semaphores_made_anew_are_counted_once(place: Place) -> None:
 @pytest.fixture
 def orphans(place: Place) -> list[int]:
     """The ids of the semaphores of a channel without its segment."""
-    family = create_channel(place, SMALL, MODE)
-    sysv.release_semaphore(family.semaphores[0])
+    family = create(place, SMALL, MODE)
+    sysv.release_semaphore(family.semaphores.opened[0])
     sysv.remove_segment(family.shmid)
     family.detach()
-    return [semaphore.id for semaphore in family.semaphores]
+    return [semaphore.id for semaphore in family.semaphores.opened]
 
 
 def test_the_users_word_clears_orphans(place: Place, orphans: list[int]) -> None:
-    assert remove_orphans(place) == Removal(removed=SEMAPHORES)
+    assert FAMILY.remove_orphans(place) == Removal(removed=SEMAPHORES)
     assert objects(place) == []
 
 
 def test_without_orphans_nothing_is_removed(place: Place) -> None:
-    assert remove_orphans(place) == Removal()
+    assert FAMILY.remove_orphans(place) == Removal()
 
 
 def set_of_two(key: int) -> int:
-    return int(ctypes.CDLL(None).semget(ctypes.c_int(key), 2, sysv.IPC_CREAT | sysv.IPC_EXCL | 0o600))
+    return int(ctypes.CDLL(None).semget(ctypes.c_int(key), 2, IPC_CREAT | IPC_EXCL | 0o600))
 
 
 def given_away(key: int) -> int:
@@ -571,14 +613,14 @@ def test_one_foreign_semaphore_keeps_all_orphans(
     orphans[3] = make(place.semaphore_keys[3])
     advice = f"ipcrm -s {' -s '.join(map(str, orphans))}"
     with pytest.raises(NotOurs) as refusal:
-        remove_orphans(place)
+        FAMILY.remove_orphans(place)
     assert str(refusal.value) == (
         "no segment has our key, and nothing proves what has our semaphore keys to be ours: semaphore"
         f" {orphans[3]} ({why}). Nothing was touched; choose another --channel, or if nobody needs any of them:"
         f" {advice}"
     )
     with pytest.raises(NotOurs, match=f"if nobody needs them: {advice}$"):
-        create_channel(place, SMALL, MODE)
+        create(place, SMALL, MODE)
     assert objects(place) == list(SEMAPHORES)
 
 
@@ -586,7 +628,7 @@ def test_one_foreign_semaphore_keeps_all_orphans(
 def test_orphans_that_we_may_not_look_at_are_another_users(place: Place, orphans: list[int]) -> None:
     """He is told whose they are as far as he may know."""
     with as_nobody(), pytest.raises(NotOurs, match=r"semaphore \d+ \(it is another user's\), semaphore"):
-        remove_orphans(place)
+        FAMILY.remove_orphans(place)
     assert objects(place) == list(SEMAPHORES)
 
 
@@ -617,9 +659,9 @@ def test_orphans_that_somebody_sleeps_on_are_in_use(
 ) -> None:
     with sleeper(place.semaphore_keys[4], sleep):
         with pytest.raises(NotOurs, match=rf"semaphore {orphans[4]} \(a process sleeps on it\)"):
-            remove_orphans(place)
+            FAMILY.remove_orphans(place)
         with pytest.raises(NotOurs, match=f"ipcrm -s {' -s '.join(map(str, orphans))}$"):
-            create_channel(place, SMALL, MODE)
+            create(place, SMALL, MODE)
         assert objects(place) == list(SEMAPHORES)
 
 
@@ -631,7 +673,7 @@ def test_a_semaphore_that_somebody_sleeps_on_is_not_adopted(place: Place, sleep:
         value = made.value
         assert made.o_time == 0
         with pytest.raises(NotOurs, match=f"^semaphore {made.id} has our key"):
-            create_channel(place, SMALL, MODE)
+            create(place, SMALL, MODE)
         assert (made.value, objects(place)) == (value, ["empty_slots"])
 
 
@@ -639,14 +681,14 @@ def test_a_semaphore_that_somebody_sleeps_on_is_not_adopted(place: Place, sleep:
 
 COUNT_DOWN = """
 import os, sys
-from common.ipc import sysv_calls as sysv
+from tests.in_process import FAMILY, LISTENER, sysv
 from common.layout import Geometry
 from common.layout import Header
 from common.ipc.place import Place
 from common.ipc.lifecycle import create_channel
 path, calls_left = sys.argv[1], int(sys.argv[2])
 status = os.stat(path)
-place = Place.of(path, 0, (status.st_dev, status.st_ino))
+place = Place.of(sysv, path, 0, (status.st_dev, status.st_ino))
 
 def count_down(call):
     global calls_left
@@ -657,24 +699,24 @@ def count_down(call):
 CREATE_AND_DIE = (
     COUNT_DOWN
     + """
-sysv.observer = count_down
-create_channel(place, Geometry(2, 4096), 0o660)
+LISTENER.call = count_down
+create_channel(FAMILY, place, Geometry(2, 4096), 0o660)
 print("alive")
 """
 )
 REMOVE_AND_DIE = (
     COUNT_DOWN
     + """
-family = create_channel(place, Geometry(2, 4096), 0o660)
+family = create_channel(FAMILY, place, Geometry(2, 4096), 0o660)
 Header(family.memory).state = int(sys.argv[3])
-sysv.observer = count_down
+LISTENER.call = count_down
 family.remove()
 print("alive")
 """
 )
 NEW_SEGMENT = """
 import os, sys
-from common.ipc import sysv_calls as sysv
+from tests.in_process import sysv
 if len(sys.argv) > 3:
     os.setuid(int(sys.argv[3]))
 print(sysv.create_segment(int(sys.argv[1]), int(sys.argv[2]), 0o600))
@@ -687,14 +729,14 @@ def segment_of_a_dead(place: Place, size: int = SMALL.segment_size) -> int:
 
 
 def write_header(place: Place, shmid: int, **fields: Any) -> None:
-    family = SysvObjects(place, shmid)
+    family = SysvObjects(sysv, place, shmid, None)
     change_header(family, **fields)
     family.detach()
 
 
 def check_it_works(place: Place) -> None:
     """A fresh start works, and leaves nothing behind."""
-    family = join_channel(place, Wanted(2, PAGE, MODE, exclusive=False), ignore)
+    family = join(place, Wanted(2, PAGE, MODE, exclusive=False))
     assert values(family) == [0, 2, 1, 1, 0]
     family.remove()
     family.detach()
@@ -713,9 +755,9 @@ def test_a_creator_killed_after_any_call_leaves_nothing_in_the_way(place: Place)
     cleared = []
     for _ in deaths(CREATE_AND_DIE, place):
         shmid = sysv.open_segment(place.segment_key)
-        said: list[str] = []
-        assert open_channel(place, said.append) is None
-        cleared += [text.removeprefix(f"cleared segment {shmid}, which its creator left ") for text in said]
+        heard = Heard()
+        assert open_it(place, SysvFamily(heard)) is None
+        cleared += [text.removeprefix(f"cleared segment {shmid}, which its creator left ") for text, _ in heard.told]
         assert objects(place) == []
         check_it_works(place)
     # shmget, shmat and a look at its size; then a semget and a semctl at least for each semaphore.
@@ -729,11 +771,11 @@ def test_a_creator_killed_after_any_call_leaves_nothing_in_the_way(place: Place)
 def test_a_remover_killed_after_any_call_leaves_nothing_in_the_way(place: Place, state: int, what: str) -> None:
     cleared = 0
     for _ in deaths(REMOVE_AND_DIE, place, state):
-        said: list[str] = []
+        heard = Heard()
         if "segment" in objects(place):
             shmid = sysv.open_segment(place.segment_key)
-            assert open_channel(place, said.append) is None
-            assert said == [f"cleared segment {shmid}, {what}"]
+            assert open_it(place, SysvFamily(heard)) is None
+            assert heard.told == [News(f"cleared segment {shmid}, {what}")]
             cleared += 1
         assert objects(place) == []
         check_it_works(place)
@@ -752,9 +794,9 @@ def test_a_remover_killed_after_any_call_leaves_nothing_in_the_way(place: Place,
 def test_a_leftover_is_cleared_and_said(place: Place, fields: dict[str, Any], what: str) -> None:
     shmid = segment_of_a_dead(place)
     write_header(place, shmid, **fields)
-    said: list[str] = []
-    assert open_channel(place, said.append) is None
-    assert said == [f"cleared segment {shmid}, {what}"]
+    heard = Heard()
+    assert open_it(place, SysvFamily(heard)) is None
+    assert heard.told == [News(f"cleared segment {shmid}, {what}")]
     assert objects(place) == []
 
 
@@ -762,7 +804,7 @@ def test_a_half_made_channel_without_version_has_no_ids_yet(place: Place) -> Non
     """Before the version is stored, the words of the ids mean nothing: 0 is not the id of a semaphore to remove."""
     shmid = segment_of_a_dead(place)
     semaphore = sysv.create_semaphore(place.semaphore_keys[0], MODE, 0)
-    family = SysvObjects(place, shmid)
+    family = SysvObjects(sysv, place, shmid, None)
     change_header(family, magic=HALF_MADE, key_dev=place.dev, key_ino=place.ino)
     header = Header(family.memory)
     header.set_semaphore_id(0, semaphore.id)
@@ -773,33 +815,33 @@ def test_a_half_made_channel_without_version_has_no_ids_yet(place: Place) -> Non
 
 
 def test_a_leftover_semaphore_goes_with_its_half_made_segment(place: Place) -> None:
-    family = create_channel(place, SMALL, MODE)
+    family = create(place, SMALL, MODE)
     change_header(family, magic=HALF_MADE)
     header = Header(family.memory)
     for index in (2, 3, 4):
         header.set_semaphore_id(index, NOT_CREATED)  # as if its creator died when the third was made, not noted
     header.release()
-    for semaphore in family.semaphores[3:]:
+    for semaphore in family.semaphores.opened[3:]:
         sysv.remove_semaphore(semaphore)
     family.detach()
     assert objects(place) == ["segment", "full_slots", "empty_slots", "writer_turn"]
-    assert open_channel(place, ignore) is None
+    assert open_it(place) is None
     assert objects(place) == []
 
 
 def test_a_finished_channel_with_unread_data_is_not_cleared(place: Place, family: SysvObjects) -> None:
     change_header(family, state=FINISHED, head=2, tail=1)
     with pytest.raises(BadSegment, match=r"^it is marked as finished, and 1 fragments are unread$"):
-        open_channel(place, pytest.fail)
+        open_it(place, NOTHING_IS_SAID)
     assert objects(place) == ALL
 
 
 def test_a_half_made_channel_of_a_live_creator_is_cleared_in_the_doorway(place: Place, family: SysvObjects) -> None:
     """Whoever is in the doorway is alone: a creation that is not complete has failed, whoever lives."""
     change_header(family, magic=HALF_MADE)
-    said: list[str] = []
-    assert open_channel(place, said.append) is None
-    assert said == [f"cleared segment {family.shmid}, which its creator left half-made"]
+    heard = Heard()
+    assert open_it(place, SysvFamily(heard)) is None
+    assert heard.told == [News(f"cleared segment {family.shmid}, which its creator left half-made")]
 
 
 # Foreign objects: refused, untouched
@@ -807,7 +849,7 @@ def test_a_half_made_channel_of_a_live_creator_is_cleared_in_the_doorway(place: 
 
 def contents(place: Place, shmid: int) -> bytes:
     """The bytes of a segment. Detached again at once: one that somebody has attached is refused for that alone."""
-    family = SysvObjects(place, shmid, observe=True)
+    family = SysvObjects(sysv, place, shmid, None, observe=True)
     try:
         return bytes(family.memory)
     finally:
@@ -819,10 +861,10 @@ def refused(place: Place, shmid: int, error: type[Exception] = NotOurs) -> str:
     before, stat = contents(place, shmid), sysv.stat_segment(shmid)
     said = set()
     attempts: list[Callable[[], object]] = [
-        lambda: open_channel(place, pytest.fail),
-        lambda: join_channel(place, JOIN, pytest.fail),
-        lambda: find_channel(place, observe=True),
-        lambda: find_channel(place, observe=False),
+        lambda: open_it(place, NOTHING_IS_SAID),
+        lambda: join(place, JOIN, NOTHING_IS_SAID),
+        lambda: find(place, observe=True),
+        lambda: find(place, observe=False),
     ]
     for attempt in attempts:
         with pytest.raises(error) as refusal:
@@ -868,7 +910,7 @@ def test_an_empty_segment_of_a_live_creator_is_refused(place: Place) -> None:
 @pytest.mark.parametrize("at", [8, PAGE - 1, PAGE, SMALL.segment_size - 1])
 def test_a_segment_with_one_byte_in_it_is_refused(place: Place, at: int) -> None:
     shmid = segment_of_a_dead(place)
-    family = SysvObjects(place, shmid)
+    family = SysvObjects(sysv, place, shmid, None)
     family.memory[at] = 1
     family.detach()
     assert_named(refused(place, shmid), shmid, os.geteuid(), EMPTY)
@@ -903,9 +945,9 @@ def test_an_empty_segment_that_no_channel_can_have_is_refused(place: Place, size
 @pytest.mark.parametrize("size", [3 * PAGE, 4 * PAGE, DEFAULT_GEOMETRY.segment_size])
 def test_an_empty_segment_that_a_channel_can_have_is_cleared(place: Place, size: int) -> None:
     shmid = segment_of_a_dead(place, size)
-    said: list[str] = []
-    assert open_channel(place, said.append) is None
-    assert said == [f"cleared segment {shmid}, which its creator left empty"]
+    heard = Heard()
+    assert open_it(place, SysvFamily(heard)) is None
+    assert heard.told == [News(f"cleared segment {shmid}, which its creator left empty")]
 
 
 @pytest.mark.parametrize("magic", [MAGIC, HALF_MADE])
@@ -942,7 +984,7 @@ def test_a_foreign_semaphore_is_refused(place: Place, make: Callable[[int], Any]
     semaphore = make(key)
     before = (semaphore.value, semaphore.mode, semaphore.uid, semaphore.o_time)
     with pytest.raises(NotOurs) as refusal:
-        join_channel(place, JOIN, ignore)
+        join(place, JOIN)
     assert str(refusal.value) == (
         f"semaphore {semaphore.id} has our key {key & 0xFFFFFFFF:#010x} and is not provably ours. It was left"
         f" untouched; choose another --channel, or if nobody needs it: {advice.format(semaphore.id)}"
@@ -954,15 +996,15 @@ def test_a_foreign_semaphore_is_refused(place: Place, make: Callable[[int], Any]
 def test_a_set_of_two_semaphores_is_refused(place: Place) -> None:
     semid = set_of_two(place.semaphore_keys[2])
     with pytest.raises(NotOurs, match=f"ipcrm -s {semid}$"):
-        join_channel(place, JOIN, ignore)
+        join(place, JOIN)
     assert objects(place) == ["writer_turn"]
 
 
 @pytest.mark.parametrize("index", range(5))
 def test_an_unused_semaphore_of_ours_is_adopted(place: Place, index: int) -> None:
     made = sysv_ipc.Semaphore(place.semaphore_keys[index], sysv_ipc.IPC_CREX, 0o777, 99)
-    family = join_channel(place, Wanted(2, PAGE, 0o600, exclusive=False), ignore)
-    assert family.semaphores[index].id == made.id
+    family = join(place, Wanted(2, PAGE, 0o600, exclusive=False))
+    assert family.semaphores.opened[index].id == made.id
     assert (values(family)[index], made.mode) == ([0, 2, 1, 1, 0][index], 0o600)
     family.detach()
 
@@ -973,17 +1015,17 @@ def test_an_unused_semaphore_of_ours_is_adopted(place: Place, index: int) -> Non
 @pytest.mark.parametrize("index", range(5))
 @pytest.mark.parametrize(("head", "tail", "tokens"), [(0, 0, [0, 2]), (5, 4, [1, 1]), (9, 7, [2, 0])])
 def test_a_removed_semaphore_is_made_anew(place: Place, index: int, head: int, tail: int, tokens: list[int]) -> None:
-    family = create_channel(place, SMALL, 0o640)
+    family = create(place, SMALL, 0o640)
     change_header(family, head=head, tail=tail)
-    sysv.remove_semaphore(family.semaphores[index])
+    sysv.remove_semaphore(family.semaphores.opened[index])
     family.detach()
-    said: list[str] = []
-    again = open_channel(place, said.append)
+    heard = Heard()
+    again = open_it(place, SysvFamily(heard))
     assert again is not None
-    assert said == ["one of its semaphores had been removed: made all five anew, nothing is lost"]
+    assert heard.told == [News("one of its semaphores had been removed: made all five anew, nothing is lost")]
     assert values(again) == [*tokens, 1, 1, 0]
-    assert {semaphore.mode for semaphore in again.semaphores} == {0o640}
-    assert header_of(again)["semaphores"] == [semaphore.id for semaphore in again.semaphores]
+    assert {by_library(semaphore).mode for semaphore in again.semaphores.opened} == {0o640}
+    assert header_of(again)["semaphores"] == [semaphore.id for semaphore in again.semaphores.opened]
     assert header_of(again)["ring"][:2] == (head, tail)
     again.detach()
 
@@ -992,48 +1034,48 @@ def test_a_removed_semaphore_is_made_anew(place: Place, index: int, head: int, t
 @pytest.mark.parametrize("leftover", [False, True])
 def test_semaphores_made_anew_belong_to_whom_the_segment_belongs(place: Place, leftover: bool) -> None:
     """Also those that a mender who died had made: before it gave one away, and before it noted it."""
-    family = create_channel(place, SMALL, 0o600)
+    family = create(place, SMALL, 0o600)
     family.set_owner(NOBODY, 1)
-    sysv.remove_semaphore(family.semaphores[0])
+    sysv.remove_semaphore(family.semaphores.opened[0])
     if leftover:
         sysv.create_semaphore(place.semaphore_keys[0], 0o600, 0)
     family.detach()
-    again = open_channel(place, ignore)
+    again = open_it(place)
     assert again is not None
-    assert {(s.mode, s.uid, s.gid) for s in again.semaphores} == {(0o600, NOBODY, 1)}
+    assert {(s.mode, s.uid, s.gid) for s in map(by_library, again.semaphores.opened)} == {(0o600, NOBODY, 1)}
     again.detach()
     with as_nobody():
-        theirs = open_channel(place, ignore)
+        theirs = open_it(place)
     assert theirs is not None
     theirs.detach()
 
 
 def test_a_replaced_semaphore_is_not_taken_for_the_old_one(place: Place) -> None:
-    family = create_channel(place, SMALL, MODE)
-    sysv.remove_semaphore(family.semaphores[0])
+    family = create(place, SMALL, MODE)
+    sysv.remove_semaphore(family.semaphores.opened[0])
     family.detach()
     foreign = used(place.semaphore_keys[0])
     with pytest.raises(NotOurs, match=f"ipcrm -s {foreign.id}$"):
-        open_channel(place, ignore)
+        open_it(place)
     assert (foreign.value, attached(place)) == (1, 0)
 
 
 def test_semaphores_in_use_are_not_made_anew(place: Place, family: SysvObjects) -> None:
-    sysv.remove_semaphore(family.semaphores[2])
+    sysv.remove_semaphore(family.semaphores.opened[2])
     with pytest.raises(CallFailed) as error:
-        open_channel(place, pytest.fail)
+        open_it(place, NOTHING_IS_SAID)
     assert (error.value.name, error.value.strerror) == ("semget", "No such file or directory")
     assert objects(place) == [name for name in ALL if name != "writer_turn"]
     assert attached(place) == 1
 
 
 def test_a_ring_that_contradicts_itself_gets_no_semaphores(place: Place) -> None:
-    family = create_channel(place, SMALL, MODE)
+    family = create(place, SMALL, MODE)
     change_header(family, head=1, tail=2)
-    sysv.remove_semaphore(family.semaphores[0])
+    sysv.remove_semaphore(family.semaphores.opened[0])
     family.detach()
     with pytest.raises(BadSegment, match=r"^head and tail contradict each other"):
-        open_channel(place, pytest.fail)
+        open_it(place, NOTHING_IS_SAID)
     assert attached(place) == 0
 
 
@@ -1048,7 +1090,7 @@ def test_a_counter_counts(family: SysvObjects) -> None:
 
 
 def test_a_turn_has_one_holder(place: Place, family: SysvObjects) -> None:
-    other = join_channel(place, JOIN, ignore)
+    other = join(place, JOIN)
     assert family.writer_turn.holder() is None
     assert family.writer_turn.acquire(0)
     assert (other.writer_turn.acquire(0), other.writer_turn.holder()) == (False, os.getpid())
@@ -1070,11 +1112,12 @@ def test_writers_are_counted(family: SysvObjects) -> None:
 
 HOLD = """
 import os, sys
+from tests.in_process import FAMILY, sysv
 from common.ipc.place import Place
 from common.ipc.lifecycle import open_channel
 path = sys.argv[1]
 status = os.stat(path)
-family = open_channel(Place.of(path, 0, (status.st_dev, status.st_ino)), print)
+family = open_channel(FAMILY, Place.of(sysv, path, 0, (status.st_dev, status.st_ino)))
 family.writers.enter()
 assert family.writer_turn.acquire(1) and family.reader_turn.acquire(1) and family.empty_slots.acquire(1)
 print("holding", flush=True)

@@ -37,7 +37,7 @@ IN_USE = Facts(SIZE, MAGIC, OUR_PATH, OUR_PATH, OPEN, abandoned=False, empty=Fal
     ids=str,
 )
 def test_the_verdict(change: dict[str, object], kind: Kind, why: str) -> None:
-    assert judge(IN_USE._replace(**change)) == (kind, why)
+    assert judge(Facts(**{**IN_USE._asdict(), **change})) == (kind, why)
 
 
 EMPTY = Facts(SIZE, NOTHING, NONE, OUR_PATH, 0, abandoned=True, empty=True)
@@ -58,7 +58,7 @@ EMPTY = Facts(SIZE, NOTHING, NONE, OUR_PATH, 0, abandoned=True, empty=True)
 def test_an_empty_one_is_ours_only_if_its_creator_is_dead_and_a_channel_can_have_its_size(
     change: dict[str, int], ours: bool
 ) -> None:
-    assert (judge(EMPTY._replace(**change)).kind is Kind.LEFTOVER) == ours
+    assert (judge(Facts(**{**EMPTY._asdict(), **change})).kind is Kind.LEFTOVER) == ours
 
 
 def test_without_our_path_nothing_that_is_not_abandoned_is_ours() -> None:

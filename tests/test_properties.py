@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
-from common.cli import streams
-from common.cli.streams import MessageSource
+from common.cli import sources
+from common.cli.sources import MessageSource
 from common.layout import PAGE, UNKNOWN, Geometry
 from tests.helpers import PATIENCE, Pair, finish
 from tests.in_process import Collector, Died, Local, Script, in_thread, stream
@@ -74,8 +74,8 @@ class Item(NamedTuple):
                 source = source[len(piece) :]
                 return piece
 
-            with patch.object(streams, "read_some", read):
-                streams.send_lines(end, 0, verify=verify)
+            with patch.object(sources, "read_some", read):
+                sources.send_lines(end, 0, verify=verify)
 
 
 class ShortReads(Script):

@@ -18,20 +18,21 @@ from typing import Any
 import pexpect
 import pytest
 
-from common.cli.streams import MessageSource
+from common.channel.listener import Call
+from common.cli.sources import MessageSource
 from common.cli.talk import Talk
 from common.errors import CallFailed
-from common.ipc import sysv_calls as sysv
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
 from common.ipc.sysv import SysvObjects
+from common.ipc.sysv_calls import SHM_DEST, SHM_RDONLY
 from common.layout import FINISHED, FIRST, PAGE, REMOVED, SEMAPHORES
 from common.show import status as view
 from common.show.status import read_status, show_status
 from tests.fuzz.crafted import falsified_channel
 from tests.fuzz.pokes import Poke, header_poke, slot_poke
 from tests.helpers import PATIENCE, Pair, finish, is_root, wait_until
-from tests.in_process import MODE, SMALL, Collector, Local, as_nobody, place_of
+from tests.in_process import FAMILY, MODE, SMALL, Collector, Local, as_nobody, place_of, sysv
 
 
 @pytest.fixture
@@ -42,13 +43,13 @@ def local(key_path: Path) -> Iterator[Local]:
 
 def snapshot(of: Local | Place, *, marked: bool = False) -> dict[str, Any]:
     """What read_status says to an observer; `marked` is by an ipcrm just before the observer attached."""
-    family = find_channel(of if isinstance(of, Place) else of.place, observe=True)
-    assert family.before
-    family.before = family.before._replace(mode=family.before.mode | (sysv.SHM_DEST if marked else 0))
+    objects = find_channel(FAMILY, of if isinstance(of, Place) else of.place, observe=True)
+    assert isinstance(objects, SysvObjects)
+    objects.seen = objects.seen._replace(mode=objects.seen.mode | (SHM_DEST if marked else 0))
     try:
-        return read_status(family)
+        return read_status(objects)
     finally:
-        family.detach()
+        objects.detach()
 
 
 def show(local: Local, *, as_json: bool) -> int:
@@ -64,7 +65,7 @@ def test_the_whole_snapshot(local: Local) -> None:
     local.detach(reader)
     assert isinstance(writer.objects, SysvObjects)
     stat, pid = writer.objects.stat(), os.getpid()
-    ids = [semaphore.id for semaphore in writer.objects.semaphores]
+    ids = [semaphore.id for semaphore in writer.objects.semaphores.opened]
     status = snapshot(local)
     created_ns = status["header"].pop("created_ns")
     times = [status["segment"].pop(name) for name in ("attach_time", "detach_time", "change_time")]
@@ -284,8 +285,8 @@ def test_damage_is_named_and_the_rest_is_shown(local: Local) -> None:
 def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> None:
     writer = local.writer()
     assert isinstance(writer.objects, SysvObjects)
-    semid = writer.objects.semaphores[index].id
-    sysv.remove_semaphore(writer.objects.semaphores[index])
+    semid = writer.objects.semaphores.opened[index].id
+    sysv.remove_semaphore(writer.objects.semaphores.opened[index])
     shown = snapshot(local)["semaphores"]
     assert (shown[SEMAPHORES[index]]["id"], shown[SEMAPHORES[index]]["value"]) == (semid, None)
     assert (shown[SEMAPHORES[index]]["asleep"], shown[SEMAPHORES[index]]["errno"]) == (None, "ENOENT")
@@ -297,8 +298,8 @@ def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> N
 def test_a_foreign_semaphore_with_our_key_is_not_shown_as_ours(local: Local, index: int) -> None:
     writer = local.writer()
     assert isinstance(writer.objects, SysvObjects)
-    semid = writer.objects.semaphores[index].id
-    sysv.remove_semaphore(writer.objects.semaphores[index])
+    semid = writer.objects.semaphores.opened[index].id
+    sysv.remove_semaphore(writer.objects.semaphores.opened[index])
     sysv.create_semaphore(local.place.semaphore_keys[index], MODE, 7)
     shown = snapshot(local)["semaphores"][SEMAPHORES[index]]
     assert (shown["id"], shown["value"]) == (semid, None)
@@ -375,6 +376,15 @@ def test_on_a_terminal(pair: Pair, columns: int, most: int, no_color: str) -> No
     lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
     assert max(map(len, lines)) <= columns and len(lines) <= most
     pair.read()
+
+
+def test_an_onlooker_attaches_read_only(local: Local, capfd: pytest.CaptureFixture[str]) -> None:
+    local.writer()
+    talk, calls = Talk("reader"), list[Call]()
+    talk.call = calls.append
+    assert show_status(argparse.Namespace(key_path=local.place.path, channel=0, timeout=1, json=True), talk) == 0
+    assert [call.arguments[2] for call in calls if call.name == "shmat"] == [SHM_RDONLY]
+    assert capfd.readouterr().err == ""
 
 
 def test_where_there_is_no_channel(local: Local, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,17 @@
-"""What both ends of a channel share: waiting, patience, the turn, and the end of it all."""
+"""What both ends of a channel share: waiting, the turn, and the end of it all."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from time import monotonic
-from typing import NamedTuple
 
 from common.channel.ending import Ending, Facts, judge
+from common.channel.listener import Reason, Step
 from common.channel.objects import Counter, Doorway, Objects
+from common.channel.patience import HEARTBEAT, Patience
 from common.channel.ring import Ring
-from common.errors import BadSegment, ChannelError, Gone, TimedOut
+from common.errors import BadSegment, ChannelError, Gone
 from common.layout import (
     FINISHED,
     OPEN,
@@ -18,39 +19,8 @@ from common.layout import (
     SlotHeader,
 )
 
-# A lost wake-up costs at most this long, in seconds; it is also how soon a dead peer is noticed.
-HEARTBEAT = 0.1
 
-
-class Reason(NamedTuple):
-    """What a process waits for; `missing` when the other side is not even there, which a person wants to hear.
-
-    `pid` is the process that the text names, whom it waits for; 0: none.
-    """
-
-    text: str
-    missing: bool = False
-    pid: int = 0
-
-
-class Patience:
-    """How long to wait without progress, and who hears of it.
-
-    `timeout` is in seconds, None for ever. `tell(reason, seconds)` is called at each heartbeat of a wait.
-    """
-
-    def __init__(self, timeout: float | None, tell: Callable[[Reason, float], None]) -> None:
-        self.timeout = timeout
-        self.tell = tell
-
-    def beat(self, reason: Reason, waited: float) -> None:
-        """Another heartbeat has passed, `waited` seconds in all. Raises TimedOut when they are too many."""
-        if self.timeout is not None and waited >= self.timeout:
-            raise TimedOut(f"gave up after {self.timeout:g} s of {reason.text}")
-        self.tell(reason, waited)
-
-
-class _Turn:
+class Turn:
     """`with`: hold a turn. An exception leaves our pid behind, so that the next holder repairs as after a death."""
 
     def __init__(self, end: End, field: str) -> None:
@@ -59,8 +29,9 @@ class _Turn:
         self._lock = end.objects.writer_turn if field == "writer_pid" else end.objects.reader_turn
         self.repaired = False  # whether the last holder stopped in its turn
 
-    def __enter__(self) -> _Turn:
+    def __enter__(self) -> Turn:
         end, header = self._end, self._end.ring.header
+        end.listener.tell(Step.TAKE_TURN)
         end.wait_for(self._lock, None, self._why_not_ours)
         if getattr(header, self._field):
             end.objects.empty_slots.release()
@@ -73,10 +44,12 @@ class _Turn:
         pid = self._lock.holder()
         if pid is None:  # given back just now
             return Reason("waiting for our turn")
-        return Reason(f"waiting for our turn, which {_process(pid)} has", pid=pid)
+        return Reason(f"waiting for our turn, which {process(pid)} has", pid=pid)
 
     def __exit__(self, kind: object, *_: object) -> None:
         header = self._end.ring.header
+        if kind is None:
+            self._end.listener.tell(Step.GIVE_TURN)
         if kind is None:
             setattr(header, self._field, 0)
         if self._end.removed:
@@ -97,10 +70,10 @@ class End:
         self.ring = Ring(objects.memory)
         self.doorway = doorway
         self.patience = patience
+        self.listener = patience.listener
         self.removed = False
         self.records = 0
         self.bytes = 0
-        self.on_progress: Callable[[], None] | None = None  # heard after each fragment
         self._position = (0, 0)
 
     def wait_for(
@@ -180,11 +153,12 @@ class End:
             raise BadSegment(f"it is marked as finished, and {lag} fragments are unread")
         return not lag
 
-    def ending(self) -> Ending:
-        """How the channel stands. In the doorway, or when it is FINISHED. Raises BadSegment."""
+    def ending(self, marked: bool | None = None) -> Ending:
+        """How the channel stands; `marked` when that was just asked. In the doorway, or FINISHED. Raises BadSegment."""
         header = self.ring.header
         state = header.state
-        marked = state == OPEN and self.objects.removed()
+        if marked is None:
+            marked = state == OPEN and self.objects.removed()
         joined = self.ring.header.count_joined()
         left = self._settled()
         live = state == OPEN and not marked and self.objects.writers.present()
@@ -206,6 +180,7 @@ class End:
         self._take_away(state)
 
     def _take_away(self, state: int) -> None:
+        self.listener.tell(Step.REMOVE)
         self.ring.header.state = state
         self.removed = True
         self.objects.remove()
@@ -217,7 +192,7 @@ class End:
         """
         if not self.objects.removed():
             return False
-        self.objects.remove()
+        self.objects.remove_semaphores()
         unread = self.unread()
         if unread:
             raise ChannelError(
@@ -230,12 +205,13 @@ class End:
         self.ring.release()
         self.objects.detach()
 
-    def _progressed(self, length: int) -> None:
+    def _progressed(self, records: int, length: int, slot: SlotHeader) -> None:
+        self.records += records
         self.bytes += length
-        if self.on_progress:
-            self.on_progress()
+        if self.listener.progress is not None:
+            self.listener.progress(slot, length)
 
 
-def _process(pid: int) -> str:
+def process(pid: int) -> str:
     """Whose turn it is; the kernel says 0 of a process outside our pid namespace."""
     return f"pid {pid}" if pid else "a process that we cannot see"

@@ -81,6 +81,9 @@ class Objects(Protocol):
     def check_removable(self) -> None:
         """Raise what remove() would raise for want of permission, before anything is changed."""
 
+    def remove_semaphores(self) -> None:
+        """Remove the semaphores; those already gone are passed over. Call it in the doorway. Raises CallFailed."""
+
     def remove(self) -> None:
         """Remove every object; those already gone are passed over. Call it in the doorway. Raises CallFailed."""
 

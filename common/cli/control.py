@@ -5,31 +5,30 @@ from __future__ import annotations
 import argparse
 import errno
 
-from common.cli.leaving import find_doorway, find_place
+from common.cli.leaving import find_doorway, find_family, find_place
 from common.cli.talk import Talk
-from common.cli.words import plural
 from common.errors import CallFailed
-from common.ipc import sysv_calls as sysv
-from common.ipc.lifecycle import find_channel, remove_orphans
+from common.ipc.calls import key_text
+from common.ipc.family import ChannelObjects, Family
+from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
-from common.ipc.sysv import SysvObjects
 from common.layout import REMOVED, Header
+from common.words import plural
 
 
 def change(options: argparse.Namespace, talk: Talk) -> int:
     """Do what the options ask, in the doorway. Raises CallFailed (ENOENT, EACCES, EPERM), NotOurs."""
-    doorway = find_doorway(options, talk)
-    place = find_place(options, doorway, talk)
+    family, doorway = find_family(talk), find_doorway(options, talk)
+    place = find_place(options, family, doorway, talk)
     with doorway:
-        code, said = _remove(place) if options.remove else (0, _set(place, options))
-    (talk.error if code else talk.step)(said)
+        code, said = _remove(family, place) if options.remove else (0, _set(family, place, options))
+    (talk.error if code else talk.say)(said)
     return code
 
 
-def _set(place: Place, options: argparse.Namespace) -> str:
-    objects = find_channel(place, observe=True)
+def _set(family: Family, place: Place, options: argparse.Namespace) -> str:
+    objects = find_channel(family, place, observe=True)
     try:
-        objects.open_semaphores(permission=0)
         if options.chmod is not None:
             objects.set_mode(options.chmod)
         if options.chown:
@@ -39,8 +38,8 @@ def _set(place: Place, options: argparse.Namespace) -> str:
         objects.detach()
 
 
-def _describe(objects: SysvObjects) -> str:
-    done = f"segment {objects.shmid} and its semaphores"
+def _describe(objects: ChannelObjects) -> str:
+    done = f"{objects} and its semaphores"
     try:
         stat = objects.stat()
     except CallFailed:  # given away: it is done, and no longer ours to look at
@@ -48,33 +47,34 @@ def _describe(objects: SysvObjects) -> str:
     return f"{done}: mode {stat.mode & 0o777:04o}, uid {stat.uid}, gid {stat.gid}"
 
 
-def _remove(place: Place) -> tuple[int, str]:
+def _remove(family: Family, place: Place) -> tuple[int, str]:
     """The exit code, 1 when something of ours stays, and what was removed and what was not."""
     try:
-        objects = find_channel(place, observe=False)
+        objects = find_channel(family, place, observe=False)
     except CallFailed as error:
         if error.errno != errno.ENOENT:
             raise
-        orphans = remove_orphans(place)
+        orphans = family.remove_orphans(place)
         if orphans.removed:
-            return 0, f"{orphans}, whose segment was gone already"
-        key = sysv.key_text(place.segment_key)
+            return 0, f"{family.names.remove}: {orphans}, whose segment was gone already"
+        key = key_text(place.segment_key)
         return 0, f"nothing to remove: no channel has key {key} ({place.path}, channel {place.channel})"
     try:
-        return _remove_channel(objects)
+        return _remove_channel(family.names.remove, objects)
     finally:
         objects.detach()
 
 
-def _remove_channel(objects: SysvObjects) -> tuple[int, str]:
+def _remove_channel(call: str, objects: ChannelObjects) -> tuple[int, str]:
     objects.check_removable()
     with Header(objects.memory) as header:
         lost = max(header.head - header.tail, 0)
         header.state = REMOVED
     objects.remove()
-    others = objects.stat().attached - 1
-    when = f"it goes with the last detach, of {plural(others, 'other')}" if others else "it is gone"
-    said = f"{objects.removal}, marked segment {objects.shmid} for removal: {when}; {plural(lost, 'slot')} unread"
+    others = objects.others()
+    whose = "" if others is None else f", of {plural(others, 'other')}"
+    when = "it is gone" if others == 0 else f"it goes with the last detach{whose}"
+    said = f"{call}: {objects.removal}, marked {objects} for removal: {when}; {plural(lost, 'slot')} unread"
     if objects.removal.ours_left:
         return 1, f"{said}; if nobody needs what was left, `writer.py --remove` once more clears it"
     return 0, said

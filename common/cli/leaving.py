@@ -6,32 +6,42 @@ import argparse
 import os
 from collections.abc import Callable
 
-from common.channel.end import End, Patience, Reason
+from common.channel.end import End
+from common.channel.listener import Step
+from common.channel.patience import Patience
+from common.cli.options import PROJECT
 from common.cli.run import describe
 from common.cli.talk import Talk
-from common.cli.words import plural
 from common.errors import BadSegment, CallFailed, ChannelError
-from common.ipc import sysv_calls as sysv
+from common.ipc.calls import key_text
 from common.ipc.doorway import FlockDoorway
+from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted
 from common.ipc.place import Place
+from common.ipc.sysv import SysvFamily
+from common.words import plural
+
+
+def find_family(talk: Talk) -> Family:
+    """Where the channel's objects come from."""
+    family = SysvFamily(talk)
+    talk.names = family.names
+    return family
 
 
 def find_doorway(options: argparse.Namespace, talk: Talk) -> FlockDoorway:
     """The doorway of the channel that the options name. Raises OSError."""
-    patience = Patience(options.timeout, talk.wait)
-    reason = Reason(f"waiting for the lock on {options.key_path}, which another process holds", missing=True)
-    return FlockDoorway(options.key_path, lambda waited: patience.beat(reason, waited), talk)
+    return FlockDoorway(options.key_path, Patience(options.timeout, talk))
 
 
-def find_place(options: argparse.Namespace, doorway: FlockDoorway, talk: Talk) -> Place:
+def find_place(options: argparse.Namespace, family: Family, doorway: FlockDoorway, talk: Talk) -> Place:
     """The keys of the channel that the options name. Raises CallFailed."""
-    place = Place.of(options.key_path, options.channel, doorway.identity())
+    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity())
     status = os.stat(options.key_path)
     if (status.st_dev, status.st_ino) != doorway.identity():
         raise ChannelError(f"{options.key_path} was replaced just now; start again")
-    key = sysv.key_text(place.segment_key)
-    talk.step(f'key {key} = ftok("{place.path}", {8 * place.channel + 1})')
+    key = key_text(place.segment_key)
+    talk.say(f'key {key} = ftok("{place.path}", {8 * place.channel + 1})')
     talk.where = f"key {key}, {os.path.abspath(place.path)}, channel {place.channel}"
     return place
 
@@ -44,6 +54,7 @@ def leave(end: End, say_goodbye: Callable[[], bool], talk: Talk, *, failed: bool
     """
     answer, unread, lost = False, 0, 0
     try:
+        talk.tell(Step.LEAVE)
         with end.doorway:
             try:
                 answer = say_goodbye()
@@ -73,6 +84,18 @@ def _clear_what_goes_with_us(end: End) -> bool:
         return False
     end.removed = True
     return True
+
+
+def command(program: str, options: argparse.Namespace, *arguments: str) -> str:
+    """What to type for `program` to meet this channel again, in backquotes."""
+    import shlex
+
+    defaults = {"key_path": PROJECT, "channel": 0}
+    words = [f"{program}.py", *arguments]
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    return f"`{shlex.join(words)}`"
 
 
 def waiting(slots: int) -> str:

@@ -74,13 +74,13 @@ def _open_standard_descriptors() -> None:
 def describe(error: BaseException) -> str:
     """One line: what failed, the errno by name, what it means and what to do."""
     if isinstance(error, CallFailed):
-        from common.ipc.trace import format_failure
+        from common.ipc.meanings import format_failure
 
         return format_failure(error)
     if isinstance(error, BadSegment):
         return f"the segment is damaged: {error}; `writer.py --remove` removes it"
     if isinstance(error, OSError) and error.errno:
-        from common.ipc.trace import format_file_error
+        from common.ipc.meanings import format_file_error
 
         return format_file_error(error)
     if isinstance(error, MemoryError):

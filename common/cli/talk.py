@@ -8,12 +8,10 @@ import select
 import signal
 from collections import deque
 
-from common.channel.end import Reason
-from common.ipc import sysv_calls as sysv
-from common.ipc.sysv import SysvObjects
-from common.layout import (
-    Geometry,
-)
+from common.channel.listener import Listener, News, Reason, Step
+from common.ipc.family import ChannelObjects, Names
+from common.layout import Geometry, SlotHeader
+from common.words import plural
 
 # A wait shorter than this is nothing to talk about, in seconds.
 WORTH_SAYING = 1.0
@@ -27,19 +25,25 @@ LONG_WAIT = 3.0
 LAST_WORDS = 1.0
 
 
+# What is shown of a record on its way: the step, what is done, and which counter moves.
+_SHOWN = {Step.PUBLISH: ("store", "head"), Step.COMMIT: ("load", "tail")}
+
+
 _CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
 
 
-class Talk:
+class Talk(Listener):
     """Says on standard error what the program does; never fails, whatever became of that descriptor.
 
-    The voice of the doorway: inside, what is said is noted, and written when it has opened.
+    In the doorway, what is said is noted, and written when it has opened.
     """
 
     def __init__(self, program: str, *, quiet: bool = False) -> None:
         self.program = program
         self.quiet = quiet
+        self.names = Names("", "", "", "")  # of the calls, once the family is known
         self.where = ""  # the key and the path, once they are known
+        self._slots = 0, Geometry(1, 0)  # the segment's address, and how it is divided, once it is attached
         self._told = ""  # of a missing side, in this wait
         self._said: set[str] = set()  # of long waits, ever
         self._notes: list[tuple[bytes, deque[int]]] = []  # not yet written
@@ -52,28 +56,52 @@ class Talk:
         if options.trace:
             from common.ipc.trace import printer
 
-            sysv.observer = printer(self.write_line)
+            self.call = printer(self.write_line)
 
-    def attached(self, objects: SysvObjects, geometry: Geometry) -> None:
-        """How the segment came about and where it is now."""
-        stat = objects.stat()
-        self.step(
-            f"{'created' if objects.created else 'opened'} segment {objects.shmid}: {stat.size} bytes,"
-            f" {geometry.slot_count} slots of {geometry.slot_size}, mode {stat.mode & 0o777:04o}, uid {stat.uid}"
+    def attached(self, objects: ChannelObjects, geometry: Geometry) -> None:
+        """How the segment came about and where it is now; from now on the first store or load is shown."""
+        seen, names = objects.seen, self.names
+        self.say(
+            f"{names.find}: {'created' if objects.created else 'opened'} {objects}: {seen.size} bytes,"
+            f" {geometry.slot_count} slots of {geometry.slot_size}, mode {seen.mode & 0o777:04o}, uid {seen.uid}"
         )
-        self.step(f"attached it at {objects.address:#x}")
+        self.say(f"{names.attach}: attached it at {objects.address:#x}")
+        self._slots = objects.address, geometry
+        self.show_next()
 
-    def step(self, text: str) -> None:
-        """A step that a student can follow; --quiet leaves it out."""
+    def show_next(self) -> None:
+        """Show the next store or load of a record, too."""
+        if not self.quiet:
+            self.step = self._show
+
+    def _show(self, step: Step, number: int, slot: SlotHeader | None) -> None:
+        if slot and step in _SHOWN:
+            self.step = None
+            verb, counter = _SHOWN[step]
+            address, geometry = self._slots
+            index = number % geometry.slot_count
+            offset = geometry.payloads_at + index * geometry.slot_size
+            self.say(
+                f"{verb} {plural(slot.length, 'byte')} at {address + offset:#x}, offset {offset}: slot {index};"
+                f" {counter} {number} -> {number + 1}"
+            )
+
+    def say(self, text: str) -> None:
+        """What a student can follow; --quiet leaves it out."""
         if not self.quiet:
             self.error(text)
+
+    def news(self, news: News) -> None:
+        """What became of others; what is missing is said with --quiet, too."""
+        (self.error if news.lost else self.say)(news.text)
 
     def error(self, text: str) -> None:
         """One line that is always said."""
         self.write_line(f"{self.program}: {text}")
 
     def prompt(self, text: str = "> ") -> None:
-        """Ask for the next line."""
+        """Ask for the next line, and show its store."""
+        self.show_next()
         if not self.quiet:
             self.write(text)
 
@@ -121,15 +149,14 @@ class Talk:
         """Heard at each heartbeat of a wait: says once what it waits for, a missing side soon, anything else later."""
         if waited < WORTH_SAYING:
             self._told = ""
-        elif reason.missing:
-            if reason.text != self._told:
-                self._told = reason.text
-                self.step(reason.text)
-        elif waited >= LONG_WAIT and not self.quiet:
+        elif reason.missing and reason.text != self._told:
+            self._told = reason.text
+            self.say(reason.text)
+        if waited >= LONG_WAIT and not self.quiet and (self.where or not reason.missing):
             line = "; ".join(filter(None, (_with_state(reason), self.where)))
             if line not in self._said:
                 self._said.add(line)
-                self.step(line)
+                self.say(line)
 
 
 def _with_state(reason: Reason) -> str:

@@ -8,42 +8,47 @@ import time
 from typing import Any
 
 from common.channel.end import End
-from common.cli.talk import WORTH_SAYING
-from common.cli.words import plural
+from common.cli.talk import WORTH_SAYING, Talk
+from common.layout import UNKNOWN, SlotHeader
+from common.words import plural
 
 REFRESH = 0.2  # of the progress bar, in seconds
+WORTH_MEASURING = 0.1  # a rate of what took less says nothing
 
 
 class Tally:
-    """Bytes, records and seconds of a transfer: the summary, and with `bar`, on a terminal, a bar after a second.
+    """Bytes, records and seconds of a transfer: the summary, and with `bar`, on a terminal, a bar after a second."""
 
-    `total` is the size of what is to come in bytes, None when that is not known.
-    """
-
-    def __init__(self, end: End, options: argparse.Namespace, *, bar: bool, total: int | None = None) -> None:
+    def __init__(self, end: End, options: argparse.Namespace, talk: Talk, *, bar: bool) -> None:
         self._end = end
+        self._talk = talk
         self._began = self._shown = time.monotonic()
-        self._total = total
         self._bar: Any = None
+        self._file = -1  # the record that is a file, of many fragments
         if bar and not (options.quiet or options.no_progress or options.trace) and os.isatty(2):
-            end.on_progress = self._progressed
+            talk.progress = self._progressed
 
-    def _progressed(self) -> None:
+    def _progressed(self, slot: SlotHeader, length: int) -> None:
         now = time.monotonic()
         if now - self._shown < (REFRESH if self._bar else WORTH_SAYING):
             return
         self._shown = now
+        # Of a file both sides know where in it they are, however they came there; of anything else only what came.
+        if slot.total != UNKNOWN and not slot.ends_record:
+            self._file = slot.record
+        done, total = (slot.end, slot.total) if slot.record == self._file else (self._end.bytes, None)
         try:
             if self._bar is None:
-                self._bar = _progress_bar(self._total)
-            self._bar.update(self._bar.task_ids[0], completed=self._end.bytes, refresh=True)
+                self._bar = _progress_bar(done)
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, refresh=True)
         except OSError:  # the terminal is gone; the transfer is not
-            self._end.on_progress = None
+            self._talk.progress = None
 
     def __enter__(self) -> Tally:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._talk.progress = None
         if self._bar is not None:
             try:
                 self._bar.stop()
@@ -51,13 +56,14 @@ class Tally:
                 pass
 
     def summary(self, verb: str) -> str:
-        """Such as: sent 1 record, 6 bytes in 0.001 s (6.0 kB/s)."""
+        """Such as: sent 1 record, 6 bytes; what took a while, with its time and rate: in 1.234 s (2.35 GB/s)."""
         seconds = time.monotonic() - self._began
         records, size = plural(self._end.records, "record"), plural(self._end.bytes, "byte")
-        return f"{verb} {records}, {size} in {seconds:.3f} s ({_rate(self._end.bytes / max(seconds, 1e-9))})"
+        rate = f" in {seconds:.3f} s ({_rate(self._end.bytes / seconds)})" if seconds >= WORTH_MEASURING else ""
+        return f"{verb} {records}, {size}{rate}"
 
 
-def _progress_bar(total: int | None) -> Any:
+def _progress_bar(begun: int) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
@@ -70,7 +76,7 @@ def _progress_bar(total: int | None) -> Any:
     columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
     # No thread of its own: it would compete with the transfer for the interpreter.
     bar = Progress(*columns, console=Terminal(stderr=True), auto_refresh=False, transient=True)
-    bar.add_task("", total=total)
+    bar.add_task("", total=None, completed=begun)  # not in its speed
     bar.start()
     return bar
 

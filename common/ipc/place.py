@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from common.ipc import sysv_calls as sysv
-from common.layout import (
-    SEMAPHORES,
-)
+from common.ipc.calls import Calls
+from common.layout import SEMAPHORES
 
 CHANNELS = range(32)
 
@@ -23,8 +21,8 @@ class Place(NamedTuple):
     semaphore_keys: tuple[int, ...]
 
     @classmethod
-    def of(cls, path: str, channel: int, identity: tuple[int, int]) -> Place:
+    def of(cls, calls: Calls, path: str, channel: int, identity: tuple[int, int]) -> Place:
         """`identity` is (st_dev, st_ino) of the path. Raises CallFailed when ftok cannot find it."""
         first = 8 * channel + 1
-        keys = [sysv.make_key(path, first + index) for index in range(1 + len(SEMAPHORES))]
+        keys = [calls.make_key(path, first + index) for index in range(1 + len(SEMAPHORES))]
         return cls(path, channel, *identity, keys[0], tuple(keys[1:]))

@@ -4,187 +4,88 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
-from common.errors import CallFailed, Gone, NotOurs, NotPermitted
-from common.ipc import sysv_calls as sysv
+from common.channel.listener import Listener
+from common.errors import CallFailed, Gone, NotPermitted
+from common.ipc.family import Names
 from common.ipc.place import Place
-from common.layout import (
-    HALF_MADE,
-    NOT_CREATED,
-    SEMAPHORES,
-    Header,
+from common.ipc.processes import is_dead
+from common.ipc.removal import Removal
+from common.ipc.sysv_calls import (
+    IPC_CREAT,
+    IPC_EXCL,
+    SHM_RDONLY,
+    SHM_RND,
+    SegmentStat,
+    Semaphore,
+    SysvCalls,
+    forced_removal,
+    segment_memory,
 )
+from common.ipc.sysv_owners import remove_orphans, whose
+from common.ipc.sysv_roles import Counter, Presence, Turn
+from common.ipc.sysv_semaphores import Semaphores
 
 READ_WRITE = 0o600  # what a participant asks of the mode, whichever class it falls in
 
 
-class Counter:
-    """A counting semaphore."""
-
-    def __init__(self, semaphore: Any) -> None:
-        self.semaphore = semaphore
-
-    def acquire(self, timeout: float) -> bool:
-        """Take a token, asleep up to `timeout` seconds; 0 only tries. Raises Gone."""
-        # No spinning before the sleep: it was measured, and it takes from the other side more than it saves.
-        return sysv.wait_semaphore(self.semaphore, timeout) if timeout else sysv.try_semaphore(self.semaphore)
-
-    def release(self) -> None:
-        """Put a token back. Raises Gone."""
-        sysv.release_semaphore(self.semaphore)
-
-
-class Turn(Counter):
-    """A semaphore of initial value 1 whose operations the kernel undoes when their process dies (SEM_UNDO)."""
-
-    def __init__(self, semaphore: Any) -> None:
-        super().__init__(semaphore)
-        semaphore.undo = True
-
-    def holder(self) -> int | None:
-        """The pid of the holder, None when nobody holds it: a hint, for messages only."""
-        return None if sysv.semaphore_value(self.semaphore) else sysv.semaphore_last_pid(self.semaphore)
-
-
-class Presence:
-    """A semaphore that counts the live: what a process adds, the kernel takes back when it dies (SEM_UNDO)."""
-
-    def __init__(self, semaphore: Any) -> None:
-        self.semaphore = semaphore
-        semaphore.undo = True
-
-    def enter(self) -> None:
-        """Count this process in."""
-        sysv.release_semaphore(self.semaphore)
-
-    def leave(self) -> None:
-        """Count this process out."""
-        sysv.try_semaphore(self.semaphore)
-
-    def present(self) -> bool:
-        """Whether any live process has entered."""
-        return sysv.semaphore_value(self.semaphore) > 0
-
-
-class Left(NamedTuple):
-    """A semaphore with one of our keys that a removal left alone, and why; `ours` when it is of our uid."""
-
-    name: str
-    id: int
-    why: str
-    ours: bool
-
-    def __str__(self) -> str:
-        return f"semaphore {self.id} ({self.name}): {self.why}"
-
-
-class Removal(NamedTuple):
-    """What became of the five semaphores: removed, gone before, or left (there, with our key, and not removed)."""
-
-    removed: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
-    left: tuple[Left, ...] = ()
-
-    def __str__(self) -> str:
-        """Such as: removed 4 semaphores (writers was gone)."""
-        rest = [f"{', '.join(self.gone)} {'was' if len(self.gone) == 1 else 'were'} gone"] if self.gone else []
-        rest += [f"left {left}" for left in self.left]
-        count = len(self.removed)
-        return f"removed {count} semaphore{'' if count == 1 else 's'}" + (f" ({'; '.join(rest)})" if rest else "")
-
-    @property
-    def ours_left(self) -> tuple[Left, ...]:
-        """What stays that is of our uid: the removal is no success."""
-        return tuple(left for left in self.left if left.ours)
-
-
-class _Sorted(NamedTuple):
-    """The semaphores that a removal takes, the names of those that are gone, and what it leaves alone."""
-
-    ours: tuple[tuple[str, Any, sysv.SemaphoreStat], ...]
-    gone: tuple[str, ...]
-    left: tuple[Left, ...]
-
-
 class SysvObjects:
-    """One channel's segment, attached, and its five semaphores, opened."""
+    """One channel's segment, attached, and its five semaphores.
 
-    def __init__(self, place: Place, shmid: int, address: int | None = None, *, observe: bool = False) -> None:
-        flags = (sysv.SHM_RND if address is not None else 0) | (sysv.SHM_RDONLY if observe else 0)
+    `seen` is what IPC_STAT said of one that is there before we attached it.
+    """
+
+    def __init__(
+        self,
+        calls: SysvCalls,
+        place: Place,
+        shmid: int,
+        address: int | None,
+        *,
+        seen: SegmentStat | None = None,
+        observe: bool = False,
+    ) -> None:
+        flags = (SHM_RND if address is not None else 0) | (SHM_RDONLY if observe else 0)
         self.place = place
         self.shmid = shmid
-        self._segment = sysv.attach_segment(shmid, address, flags)
+        self.created = False
+        self._calls = calls
+        self._segment = calls.attach_segment(shmid, address, flags)
+        self.address: int = self._segment.address
         try:
-            memory = sysv.segment_memory(self._segment)
+            self.seen = seen or calls.stat_segment(shmid)
         except CallFailed:
-            sysv.detach_segment(self._segment)
+            calls.detach_segment(self._segment)
             raise
+        memory = segment_memory(self._segment, self.seen.size)
         # The kernel maps it read-only, but the memoryview would not say so before the SIGSEGV.
         self.memory = memory.toreadonly() if observe else memory
-        self.address: int = self._segment.address
-        self.created = False
-        self.removal = Removal()  # what remove() has done
-        self.before: sysv.SegmentStat | None = None  # of one that find_channel found: IPC_STAT before we attached
+        self.semaphores = Semaphores(calls, place.semaphore_keys, self.memory, self.seen.cuid)
 
     def __str__(self) -> str:
         return f"segment {self.shmid}"
 
-    def open_semaphores(self, permission: int = READ_WRITE) -> None:
-        """Open all five. Raises what open_semaphore raises."""
-        self._use([self.open_semaphore(index, permission) for index in range(len(SEMAPHORES))])
-
-    def open_semaphore(self, index: int, permission: int = 0) -> Any:
-        """Open SEMAPHORES[index] by key. Raises CallFailed, ENOENT when it is gone or is not the one we noted."""
-        with Header(self.memory) as header:
-            noted = header.semaphore_id(index)
-        key = self.place.semaphore_keys[index]
-        semaphore = sysv.open_semaphore(key, permission)
-        if semaphore.id != noted:
-            raise CallFailed("semget", (key, 1, permission), errno.ENOENT)
-        return semaphore
-
-    def _use(self, semaphores: list[Any]) -> None:
-        self.semaphores = semaphores
-        self.full_slots = Counter(semaphores[0])
-        self.empty_slots = Counter(semaphores[1])
-        self.writer_turn = Turn(semaphores[2])
-        self.reader_turn = Turn(semaphores[3])
-        self.writers = Presence(semaphores[4])
+    def open_semaphores(self) -> None:
+        """Open all five, to use them. Raises CallFailed, ENOENT for one that is gone or is not what we noted."""
+        self.semaphores.open_all(READ_WRITE)
+        self._use(self.semaphores.opened)
 
     def create_semaphores(self, values: tuple[int, ...]) -> None:
-        """Make all five with their first `values` and with the segment's mode and owner; note each id at once."""
-        stat = self.stat()
-        with Header(self.memory) as header:
-            made: list[Any] = []
-            for index, (key, value) in enumerate(zip(self.place.semaphore_keys, values, strict=True)):
-                semaphore = _create_or_adopt(key, stat, value)
-                if semaphore is None:
-                    self._refuse_foreign(self.place.semaphore_keys[index:], new=header.magic == HALF_MADE)
-                header.set_semaphore_id(index, semaphore.id)
-                made.append(semaphore)
-        self._use(made)
-        self.removal = Removal()
+        """Make all five with their first `values` and with the segment's mode and owner. Raises CallFailed, NotOurs."""
+        self.semaphores.create_all(values, self.seen)
+        self._use(self.semaphores.opened)
 
-    def _refuse_foreign(self, keys: tuple[int, ...], *, new: bool) -> NoReturn:
-        """Refuse the semaphore with the first of these keys, in one line with all that one command has to clear.
+    def _use(self, semaphores: list[Semaphore]) -> None:
+        self.full_slots = Counter(self._calls, semaphores[0])
+        self.empty_slots = Counter(self._calls, semaphores[1])
+        self.writer_turn = Turn(self._calls, semaphores[2])
+        self.reader_turn = Turn(self._calls, semaphores[3])
+        self.writers = Presence(self._calls, semaphores[4])
 
-        In a channel that is not `new`, --remove would take its records along.
-        """
-        foreign = [semaphore for _, semaphore in _with_keys(keys)]
-        one, ids = len(foreign) == 1, [str(semaphore.id) for semaphore in foreign]
-        has_our_keys = f"has our key {sysv.key_text(keys[0])} and is" if one else "have our keys and are"
-        clears = new and not any(map(_why_not_removed, foreign))
-        advice = f"`writer.py --remove` clears {'it' if one else 'them'}" if clears else f"ipcrm -s {' -s '.join(ids)}"
-        raise NotOurs(
-            f"semaphore{'' if one else 's'} {', '.join(ids)} {has_our_keys} not provably ours."
-            f" {'It was' if one else 'They were'} left untouched; choose another --channel, or if nobody needs"
-            f" {'it' if one else 'them'}: {advice}"
-        )
-
-    def stat(self) -> sysv.SegmentStat:
+    def stat(self) -> SegmentStat:
         """IPC_STAT of the segment. Raises Gone, CallFailed."""
-        return sysv.stat_segment(self.shmid)
+        return self._calls.stat_segment(self.shmid)
 
     def removed(self) -> bool:
         """Whether the segment is marked for removal: no one else can join any more."""
@@ -195,39 +96,46 @@ class SysvObjects:
 
     def alone(self) -> bool:
         """Whether no other process has the segment attached."""
-        return self.stat().attached == 1
+        return self.others() == 0
+
+    def others(self) -> int:
+        """How many times others than we have it attached."""
+        return self.stat().attached - 1
 
     def abandoned(self) -> bool:
-        """Whether it is of our uid, its creator is dead, and nobody but us has it attached."""
-        stat = self.stat()
-        return stat.attached == 1 and stat.cuid == os.geteuid() and _is_dead(stat.creator_pid)
+        """Whether it is of our uid, its creator is dead, and nobody had it attached when we did."""
+        return not self.seen.attached and self.made_by_us() and is_dead(self.seen.creator_pid)
+
+    def made_by_us(self) -> bool:
+        """Whether our uid made it."""
+        return self.seen.cuid == os.geteuid()
+
+    def whose(self) -> str:
+        """Which other user owns or made it; "" when we did both."""
+        return whose(self.seen)
 
     def goes_with_us(self) -> bool:
         """Whether our detach destroys the segment, removed or not, and what is in it (kernel.shm_rmid_forced)."""
-        return sysv.forced_removal() and self.alone()
+        return forced_removal() and self.alone()
 
     def set_mode(self, mode: int) -> None:
         """IPC_SET on the segment and the semaphores. Raises CallFailed."""
-        sysv.set_segment(self.shmid, mode=mode)
-        for semaphore in self.semaphores:
-            sysv.set_semaphore(semaphore, mode=mode)
+        self._set(mode=mode)
 
     def set_owner(self, uid: int | None, gid: int | None) -> None:
         """IPC_SET on the segment and the semaphores; None leaves the owner or the group. Raises CallFailed."""
-        sysv.set_segment(self.shmid, uid=uid, gid=gid)
-        for semaphore in self.semaphores:
-            sysv.set_semaphore(semaphore, uid=uid, gid=gid)
+        self._set(uid=uid, gid=gid)
+
+    def _set(self, **changes: int | None) -> None:
+        if not self.semaphores.opened:
+            self.semaphores.open_all(0)  # before anything is changed: one may be gone
+        self._calls.set_segment(self.shmid, **changes)
+        for semaphore in self.semaphores.opened:
+            self._calls.set_semaphore(semaphore, **changes)
 
     def missing(self) -> str | None:
         """The name of the first of the five semaphores that no longer exists, else None."""
-        for name, semaphore in zip(SEMAPHORES, self.semaphores, strict=True):
-            try:
-                sysv.semaphore_value(semaphore)
-            except Gone:
-                return name
-            except CallFailed:
-                pass  # EACCES: it is there
-        return None
+        return self.semaphores.missing()
 
     def check_removable(self) -> None:
         """Raise NotPermitted when we may not remove all of it, before anything is changed.
@@ -236,180 +144,109 @@ class SysvObjects:
         """
         stat = self.stat()
         try:
-            sysv.check_segment_removable(self.shmid, stat)
-            for _, semaphore, there in self._sort_semaphores(stat.cuid).ours:
-                try:
-                    sysv.check_semaphore_removable(semaphore, there)
-                except Gone:
-                    pass
+            self._calls.check_segment_removable(self.shmid, stat)
+            self.semaphores.check_removable()
         except CallFailed as error:
             if error.errno != errno.EPERM:
                 raise
             raise NotPermitted(error, stat.uid) from None
 
-    def remove(self) -> None:
-        """Remove the semaphores that the header notes, then mark the segment; what is gone already is passed over.
+    @property
+    def removal(self) -> Removal:
+        """What became of the semaphores."""
+        return self.semaphores.removal
 
-        `removal` then says what became of the semaphores.
-        """
+    def remove(self) -> None:
+        """Remove the semaphores, then mark the segment; what is gone already is passed over. Raises CallFailed."""
         self.remove_semaphores()
-        if not self.stat().marked:
-            sysv.remove_segment(self.shmid)
+        self.unlink()
 
     def remove_semaphores(self) -> None:
-        """Remove the semaphores that the header notes; `removal` adds up what became of them, however often."""
-        found = self._sort_semaphores(self.stat().cuid)
-        removed = list(self.removal.removed)
-        gone = [name for name in found.gone if name not in removed]
-        for name, semaphore, _ in found.ours:
-            try:
-                sysv.remove_semaphore(semaphore)
-                removed.append(name)
-            except Gone:
-                gone.append(name)
-        self.removal = Removal(tuple(removed), tuple(gone), found.left)
+        """Remove the semaphores that the header notes. Raises CallFailed."""
+        self.semaphores.remove()
 
-    def _sort_semaphores(self, creator: int) -> _Sorted:
-        """What has our semaphore keys. Ours is what the header notes, if our key still leads to that very id.
+    def unlink(self) -> None:
+        """IPC_RMID of the segment, which a second time changes nothing. Raises CallFailed."""
+        self._calls.remove_segment(self.shmid)
 
-        In a half-made channel the first one that is not noted may have been made just before its creator died.
-        Whoever made the segment may have forged its header: only semaphores of the same `creator` are ours.
-        """
-        noted, next_made = self._noted()
-        there = dict(_with_keys(self.place.semaphore_keys))
-        ours, gone, left = [], [], []
-        for name, semid in zip(SEMAPHORES, noted, strict=True):
-            if name not in there:
-                gone += [name] if semid != NOT_CREATED else []
-                continue
-            semaphore = there[name]
-            is_noted = semaphore.id == semid
-            try:
-                stat = sysv.stat_semaphore(semaphore) if is_noted else _stat_or_none(semaphore)
-                proven = is_noted or (name == next_made and _never_used(semaphore, stat))
-            except Gone:
-                gone.append(name)
-                continue
-            if proven and stat and stat.cuid == creator:
-                ours.append((name, semaphore, stat))
-            else:
-                why = f"uid {creator} made the channel, and not this" if is_noted else "the channel does not note it"
-                whose = _whose(stat)
-                left.append(Left(name, semaphore.id, whose or why, not whose))
-        return _Sorted(tuple(ours), tuple(gone), tuple(left))
+    def how_to_remove(self) -> str:
+        """The command that removes the segment alone."""
+        return f"ipcrm -m {self.shmid}"
 
-    def _noted(self) -> tuple[list[int], str | None]:
-        """The ids in the header, NOT_CREATED for none; and the semaphore that a dead creator made next, if any."""
-        with Header(self.memory) as header:
-            # Version is stored after the ids were set to NOT_CREATED: without it the ids mean nothing yet.
-            if not header.version:
-                return [NOT_CREATED] * len(SEMAPHORES), None
-            noted = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
-            half_made = header.magic == HALF_MADE
-        return noted, SEMAPHORES[noted.index(NOT_CREATED)] if half_made and NOT_CREATED in noted else None
+    def describe(self) -> dict[str, Any]:
+        """What IPC_STAT said before we attached it, for --status."""
+        seen = self.seen
+        return {
+            "id": self.shmid,
+            "size": seen.size,
+            "mode": f"{seen.mode & 0o777:04o}",
+            "uid": seen.uid,
+            "gid": seen.gid,
+            "creator_uid": seen.cuid,
+            "creator_gid": seen.cgid,
+            "creator_pid": seen.creator_pid,
+            "last_pid": seen.last_pid,
+            "attached": seen.attached,
+            "attach_time": seen.attach_time,
+            "detach_time": seen.detach_time,
+            "change_time": seen.change_time,
+            "marked_for_removal": seen.marked,
+        }
+
+    def describe_semaphore(self, index: int) -> dict[str, Any]:
+        """Its value, who operated on it last, and how many sleep on it. Raises CallFailed, ENOENT when it is gone."""
+        semaphore = self.semaphores.open(index)
+        return {
+            "value": self._calls.semaphore_value(semaphore),
+            "last_pid": self._calls.semaphore_last_pid(semaphore),
+            "asleep": self._calls.sleepers_for_tokens(semaphore),
+        }
+
+    def noted_semaphore(self, index: int) -> int:
+        """The id that the header notes."""
+        return self.semaphores.noted(index)
 
     def detach(self) -> None:
         """Give the memory back; every view of it must be released before. Raises CallFailed (EINVAL)."""
         self.memory.release()
-        sysv.detach_segment(self._segment)
+        self._calls.detach_segment(self._segment)
 
 
-def _whose(stat: sysv.SegmentStat | sysv.SemaphoreStat | None) -> str:
-    """Which other user owns or made it; "" when we did both. None is what we may not even look at."""
-    me = os.geteuid()
-    if stat is None:
-        return "it is another user's"
-    owner = f"it is uid {stat.uid}'s" if stat.uid != me else ""
-    creator = f"uid {stat.cuid} made it" if stat.cuid != me else ""
-    return " and ".join(filter(None, (owner, creator)))
+class SysvFamily:
+    """Where the System V objects of channels come from; what they do is told to `listener`."""
 
+    names = Names("shmget", "shmat", "shmdt", "shmctl(IPC_RMID)")
 
-def _create_or_adopt(key: int, like: sysv.SegmentStat, value: int) -> Any:
-    """A new semaphore with the mode and owner of `like`, or the one that a dead creator had made and not yet noted.
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.calls = SysvCalls(listener)
 
-    None for one of somebody else.
-    """
-    mode = like.mode & 0o777
-    try:
-        semaphore = sysv.create_semaphore(key, mode, value)
-        there = (mode, os.geteuid(), os.getegid())
-    except CallFailed as error:
-        if error.errno != errno.EEXIST:
-            raise
-        semaphore = sysv.open_semaphore(key)
-        stat = _stat_or_none(semaphore)
-        if not stat or not _never_used(semaphore, stat):
-            return None
-        there = (stat.mode & 0o777, stat.uid, stat.gid)
-        sysv.set_semaphore_value(semaphore, value)
-    if there != (mode, like.uid, like.gid):
-        sysv.set_semaphore(semaphore, mode=mode, uid=like.uid, gid=like.gid)
-    return semaphore
-
-
-def _with_keys(keys: tuple[int, ...]) -> list[tuple[str, Any]]:
-    """The semaphores that have these keys, the last ones of a channel's, with their names."""
-    found = []
-    for name, key in zip(SEMAPHORES[-len(keys) :], keys, strict=True):
+    def create(self, place: Place, size: int, mode: int, address: int | None = None) -> SysvObjects:
+        """A new segment, attached. Raises CallFailed (EEXIST, EINVAL, ENOMEM, ENOSPC)."""
+        shmid = self.calls.create_segment(place.segment_key, size, mode)
         try:
-            found.append((name, sysv.open_semaphore(key)))
-        except CallFailed as error:
-            if error.errno != errno.ENOENT:
-                raise
-    return found
-
-
-def _stat_or_none(semaphore: Any) -> sysv.SemaphoreStat | None:
-    """IPC_STAT; None when its mode does not let us look."""
-    try:
-        return sysv.stat_semaphore(semaphore)
-    except CallFailed as error:
-        if error.errno != errno.EACCES:
+            objects = SysvObjects(self.calls, place, shmid, address)
+        except CallFailed:
+            self.calls.remove_segment(shmid)
             raise
-    return None
+        objects.created = True
+        return objects
 
+    def open(self, place: Place, address: int | None = None) -> SysvObjects:
+        """The segment that is there, to take part. Raises CallFailed (ENOENT, EACCES)."""
+        shmid = self.calls.open_segment(place.segment_key, 0, READ_WRITE)
+        return SysvObjects(self.calls, place, shmid, address, seen=self.calls.stat_segment(shmid))
 
-def _slept_on(semaphore: Any) -> bool:
-    return bool(sysv.sleepers_for_tokens(semaphore) or sysv.sleepers_for_zero(semaphore))
+    def find(self, place: Place, *, observe: bool) -> SysvObjects:
+        """The segment that is there, to look at it, or to change or remove it. Raises CallFailed (ENOENT, EACCES)."""
+        shmid = self.calls.open_segment(place.segment_key)
+        # Before shmat, which an onlooker must not see in it; and IPC_STAT says EACCES before shmat does.
+        seen = self.calls.stat_segment(shmid)
+        return SysvObjects(self.calls, place, shmid, None, seen=seen, observe=observe)
 
+    def exists(self, place: Place, size: int, mode: int) -> CallFailed:
+        """What create() raises when there is a segment."""
+        return CallFailed("shmget", (place.segment_key, size, IPC_CREAT | IPC_EXCL | mode), errno.EEXIST)
 
-def _never_used(semaphore: Any, stat: sysv.SemaphoreStat | None) -> bool:
-    """Whether it is a set of one semaphore, made by our uid, never operated on, and nobody sleeps on it."""
-    if not stat or (stat.members, stat.cuid, stat.operation_time) != (1, os.geteuid(), 0):
-        return False
-    return not _slept_on(semaphore)
-
-
-def _why_not_removed(semaphore: Any) -> str:
-    """Why the user's --remove does not clear this semaphore, which no segment proves ours; "" when it does."""
-    stat = _stat_or_none(semaphore)
-    whose = _whose(stat)
-    if whose or not stat:
-        return whose
-    if stat.members != 1:
-        return f"its set has {stat.members} members"
-    return "a process sleeps on it" if _slept_on(semaphore) else ""
-
-
-def _is_dead(pid: int) -> bool:
-    """Whether that process is certainly no more; a pid of 0 is outside our pid namespace: unknown means alive."""
-    try:
-        if pid:
-            os.kill(pid, 0)
-            return _has_ended(pid)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a process that still has its pid only waits to be waited for. Raises OSError."""
-    import select
-
-    descriptor = os.pidfd_open(pid)
-    try:
-        return bool(select.select([descriptor], [], [], 0)[0])
-    finally:
-        os.close(descriptor)
+    def remove_orphans(self, place: Place) -> Removal:
+        """The user's word: remove the semaphores with our keys where there is no segment. Raises NotOurs."""
+        return remove_orphans(self.calls, place.semaphore_keys)

@@ -1,8 +1,9 @@
-"""The System V calls of the lab, one small function each, and the semaphores built on them.
+"""The System V calls of the lab, one small method each, and the semaphores built on them.
 
-This file knows the operating system and not what a record is. shmat, shmdt and the semaphore calls go through
-sysv_ipc. shmget, shmctl and semtimedop go straight to the C library: sysv_ipc has no shmget without an shmat,
-folds EIDRM into EINVAL, and its wheels are built without semtimedop. Linux, 64 bits: see struct shmid_ds below.
+This file knows the operating system and not what a record is. shmat and shmdt go through sysv_ipc, the others straight
+to the C library: sysv_ipc has no shmget without an shmat, makes and initialises a semaphore in one call that does not
+say what failed in it, asks for one by key only, mostly gives a class and a text in the place of an errno, and its
+wheels are built without semtimedop. Linux, 64 bits: see struct shmid_ds below.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 try:
@@ -21,13 +21,16 @@ except ModuleNotFoundError:
         " or pip install -r requirements.txt"
     ) from None
 
-from common.errors import CallFailed, Gone
+from common.channel.listener import Call
+from common.ipc.calls import Calls
 
 IPC_CREAT: int = sysv_ipc.IPC_CREAT
 IPC_EXCL: int = sysv_ipc.IPC_EXCL
 SHM_RDONLY: int = sysv_ipc.SHM_RDONLY
 SHM_RND: int = sysv_ipc.SHM_RND
 IPC_RMID, IPC_SET, IPC_STAT = 0, 1, 2  # <sys/ipc.h>
+_SEMCTL = {"IPC_RMID": 0, "IPC_SET": 1, "IPC_STAT": 2}
+_SEMCTL |= {"GETPID": 11, "GETVAL": 12, "GETNCNT": 14, "GETZCNT": 15, "SETVAL": 16}  # <sys/sem.h>
 IPC_NOWAIT = 0o4000
 SIZE_MAX = 2**64 - 1
 SEM_UNDO = 0x1000
@@ -36,51 +39,19 @@ _OVERFLOW = 65534  # how an id reads that has no number in our user namespace (u
 SHM_DEST = 0o1000  # in shm_perm.mode: removed, and going away with its last detach
 
 
-class Call(NamedTuple):
-    """One call as it happened: what --trace shows."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    result: int
-    errno: int
-
-
-# An id that was handed to us and is EINVAL now names an object that is no more.
-_BY_ID = ("shmctl", "semctl", "semop", "semtimedop")
-
-# --trace sets it; the calls report to it, in order, the failed ones too.
-observer: Callable[[Call], None] | None = None
-
-
-def _done(name: str, arguments: tuple[Any, ...], result: int, number: int = 0, answers: tuple[int, ...] = ()) -> int:
-    """Report the call and return its result, or raise what its errno says; `answers` are errnos that are no failure."""
-    if observer is not None:
-        observer(Call(name, arguments, result, number))
-    if not number or number in answers:
-        return result
-    gone = number == errno.EIDRM or (number == errno.EINVAL and name in _BY_ID)
-    raise (Gone if gone else CallFailed)(name, arguments, number)
-
-
-def _errno_of(error: Exception, not_there: int) -> int:
-    """The errno behind an exception of sysv_ipc, which mostly gives a class and a text instead.
-
-    `not_there` is what its "no semaphore exists" stands for: ENOENT from semget, EINVAL from the others.
-    """
+def _errno_of(error: Exception) -> int:
+    """The errno behind an exception of sysv_ipc's shmat and shmdt, which mostly give a class and a text instead."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
     if isinstance(error, sysv_ipc.ExistentialError):
-        text = str(error)
-        return errno.EIDRM if "removed" in text else errno.EEXIST if "already" in text else not_there
+        return errno.EIDRM if "removed" in str(error) else errno.EINVAL
     for kind, number in (
-        (sysv_ipc.BusyError, errno.EAGAIN),
         (sysv_ipc.PermissionsError, errno.EACCES),
-        (sysv_ipc.NotAttachedError, errno.EINVAL),
         (MemoryError, errno.ENOMEM),
     ):
         if isinstance(error, kind):
             return number
-    return errno.ERANGE if "SEMVMX" in str(error) else errno.EINVAL
+    return errno.EINVAL
 
 
 _SYSV_IPC_RAISES = (sysv_ipc.Error, OSError, ValueError, MemoryError)
@@ -148,98 +119,17 @@ class _Timespec(ctypes.Structure):
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.ftok.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
 _libc.semget.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_ShmidDs))
-_libc.semctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(_SemidDs))
+_libc.semctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)  # union semun: a word
 _libc.semtimedop.argtypes = (
     ctypes.c_int,
     ctypes.POINTER(_Sembuf),
     ctypes.c_size_t,
     ctypes.POINTER(_Timespec),
 )
-
-
-def make_key(path: str, project_id: int) -> int:
-    """The key for `path` and `project_id` (1 to 255): its device, inode and the id, squeezed into 32 bits.
-
-    C: key_t ftok(const char *pathname, int proj_id); see ftok(3).
-    Fails like stat(2): ENOENT, EACCES, ENOTDIR, ELOOP, ENAMETOOLONG.
-    """
-    # Not sysv_ipc.ftok: it takes no path that is not UTF-8.
-    key: int = _libc.ftok(os.fsencode(path), project_id)
-    return _done("ftok", (path, project_id), key, ctypes.get_errno() if key == -1 else 0)
-
-
-def key_text(key: int) -> str:
-    """The key as ipcs shows it; ftok's is signed."""
-    return f"{key & 0xFFFFFFFF:#010x}"
-
-
-def _shmget(key: int, size: int, flags: int) -> int:
-    size = min(size, SIZE_MAX)  # ctypes would wrap what no size_t holds; SHMMAX is always less
-    shmid: int = _libc.shmget(key, size, flags)
-    return _done("shmget", (key, size, flags), shmid, ctypes.get_errno() if shmid < 0 else 0)
-
-
-def create_segment(key: int, size: int, mode: int) -> int:
-    """Make a new segment of `size` bytes, all zero, and return its id (shmid).
-
-    C: int shmget(key_t key, size_t size, int shmflg), with IPC_CREAT | IPC_EXCL | mode; see shmget(2).
-    Fails with EEXIST (the key is taken), EINVAL (size 0 or beyond SHMMAX), ENOMEM, ENOSPC (SHMMNI, SHMALL).
-    """
-    return _shmget(key, size, IPC_CREAT | IPC_EXCL | mode)
-
-
-def open_segment(key: int, size: int = 0, permission: int = 0) -> int:
-    """Find the existing segment with this key and return its id (shmid).
-
-    `permission` is what its mode must grant us, such as 0o600; with 0 nothing is checked before shmat or shmctl.
-    C: int shmget(key_t key, size_t size, int shmflg), without IPC_CREAT; see shmget(2).
-    Fails with ENOENT (no such key), EINVAL (size beyond the segment's), EACCES (the mode refuses `permission`).
-    """
-    return _shmget(key, size, permission)
-
-
-def attach_segment(shmid: int, address: int | None = None, flags: int = 0) -> Any:
-    """Map the segment into our address space; the result has `.address` and serves memoryview().
-
-    `address` None lets the kernel choose; with SHM_RND in `flags` the kernel rounds it down to a multiple of
-    SHMLBA, one page. With SHM_RDONLY a store into the segment is a SIGSEGV.
-    C: void *shmat(int shmid, const void *shmaddr, int shmflg); see shmat(2).
-    Fails with EINVAL (bad id or address), EACCES (the mode), ENOMEM, EIDRM (removed meanwhile).
-    """
-    arguments = (shmid, address, flags)
-    try:
-        segment = sysv_ipc.attach(shmid, address, flags)
-    except _SYSV_IPC_RAISES as error:
-        return _done("shmat", arguments, -1, _errno_of(error, errno.EINVAL))
-    _done("shmat", arguments, segment.address)
-    return segment
-
-
-def segment_memory(segment: Any) -> memoryview:
-    """The attached bytes, as many as IPC_STAT says; to be released before detach_segment. Fails like stat_segment.
-
-    memoryview(segment) would ask the kernel too, but unseen by --trace, and with EIDRM folded into EINVAL.
-    """
-    size = stat_segment(segment.id).size
-    return memoryview((ctypes.c_ubyte * size).from_address(segment.address)).cast("B")
-
-
-def detach_segment(segment: Any) -> None:
-    """Unmap it; the segment itself lives on unless it is marked for removal and we were the last.
-
-    C: int shmdt(const void *shmaddr); see shmdt(2). Fails with EINVAL (nothing attached there).
-    """
-    arguments = (segment.address,)
-    try:
-        segment.detach()
-    except _SYSV_IPC_RAISES as error:
-        _done("shmdt", arguments, -1, _errno_of(error, errno.EINVAL))
-    else:
-        _done("shmdt", arguments, 0)
+_ONE = ctypes.c_size_t(1)  # semop has no argtypes: they would double the price of the hot path
 
 
 class SegmentStat(NamedTuple):
@@ -265,152 +155,6 @@ class SegmentStat(NamedTuple):
         return bool(self.mode & SHM_DEST)
 
 
-def _shmctl(shmid: int, command: int, buffer: _ShmidDs | None, answers: tuple[int, ...] = ()) -> int:
-    result: int = _libc.shmctl(shmid, command, None if buffer is None else ctypes.byref(buffer))
-    number = ctypes.get_errno() if result < 0 else 0
-    shown = None if number and command == IPC_STAT else buffer  # a failed IPC_STAT fills nothing in
-    return _done("shmctl", (shmid, command, shown), result, number, answers)
-
-
-def _stat_buffer(shmid: int) -> _ShmidDs:
-    buffer = _ShmidDs()
-    _shmctl(shmid, IPC_STAT, buffer)
-    return buffer
-
-
-def stat_segment(shmid: int) -> SegmentStat:
-    """Who owns it, its mode, size, times and how many have it attached.
-
-    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_STAT; see shmctl(2).
-    Fails with EACCES (no read permission), EINVAL or EIDRM (no such segment).
-    """
-    ds = _stat_buffer(shmid)
-    perm = ds.perm
-    return SegmentStat(
-        *(perm.key, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode),
-        *(ds.size, ds.attached, ds.creator_pid, ds.last_pid, ds.atime, ds.dtime, ds.ctime),
-    )
-
-
-def set_segment(shmid: int, *, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> None:
-    """Change its permissions or owner; what is None stays.
-
-    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_SET; see shmctl(2).
-    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
-    """
-    ds = _stat_buffer(shmid)
-    _change(ds, mode, uid, gid)
-    _shmctl(shmid, IPC_SET, ds)
-
-
-def check_segment_removable(shmid: int, stat: SegmentStat) -> None:
-    """Ask the kernel for the right that IPC_RMID needs: IPC_SET needs the same, and stores `stat`, what is there.
-
-    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_SET; see shmctl(2).
-    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
-    """
-    ds = _ShmidDs()
-    _fill_unchanged(ds, stat)
-    if _shmctl(shmid, IPC_SET, ds, answers=(errno.EINVAL,)):
-        _stat_buffer(shmid)  # EINVAL from here: there is no such segment (any more)
-
-
-def _fill_unchanged(ds: _ShmidDs | _SemidDs, stat: SegmentStat | SemaphoreStat) -> None:
-    """What an IPC_SET needs to change nothing.
-
-    An owner who has no number in our user namespace reads as 65534, which IPC_SET refuses with EINVAL, after it has
-    looked at the right (EPERM); unless 65534 is somebody in here, and he would get it. (uid_t)-1 is nobody anywhere.
-    """
-    outside = _OVERFLOW in (stat.uid, stat.gid)
-    _change(ds, stat.mode & 0o777, NO_UID if outside else stat.uid, stat.gid)
-
-
-def remove_segment(shmid: int) -> None:
-    """Mark it for removal: its key is free at once, its memory goes with the last detach.
-
-    C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_RMID; see shmctl(2).
-    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
-    """
-    _shmctl(shmid, IPC_RMID, None)
-
-
-def create_semaphore(key: int, mode: int, initial: int) -> Any:
-    """Make a set of one new semaphore and give it its first value.
-
-    C: int semget(key_t key, int nsems, int semflg), then semctl(semid, 0, SETVAL, initial); see semget(2).
-    Fails with EEXIST (the key is taken), ENOMEM, ENOSPC (SEMMNI, SEMMNS).
-    """
-    # Not sysv_ipc's IPC_CREX: it makes both calls in one, and does not say which of them failed.
-    flags = IPC_CREAT | IPC_EXCL | mode
-    semid = _libc.semget(key, 1, flags)
-    _done("semget", (key, 1, flags), semid, ctypes.get_errno() if semid < 0 else 0)
-    semaphore = open_semaphore(key)
-    set_semaphore_value(semaphore, initial)
-    return semaphore
-
-
-def open_semaphore(key: int, permission: int = 0) -> Any:
-    """Find the existing semaphore with this key; `permission` is what its mode must grant us.
-
-    C: int semget(key_t key, int nsems, int semflg), without IPC_CREAT; see semget(2).
-    Fails with ENOENT (no such key), EACCES (the mode refuses `permission`).
-    """
-    arguments = (key, 1, permission)
-    try:
-        semaphore = sysv_ipc.Semaphore(key, 0, permission)
-    except _SYSV_IPC_RAISES as error:
-        return _done("semget", arguments, -1, _errno_of(error, errno.ENOENT))
-    _done("semget", arguments, semaphore.id)
-    semaphore.block = False  # every semop is a try; waiting is wait_semaphore's
-    return semaphore
-
-
-def _semctl(semaphore: Any, name: str, *arguments: Any, call: Callable[[], Any]) -> int:
-    given = (semaphore.id, 0, name, *arguments)
-    try:
-        result = call()
-    except _SYSV_IPC_RAISES as error:
-        return _done("semctl", given, -1, _errno_of(error, errno.EINVAL))
-    return _done("semctl", given, result or 0)
-
-
-def semaphore_value(semaphore: Any) -> int:
-    """How many tokens it holds.
-
-    C: int semctl(int semid, int semnum, int cmd), with GETVAL; see semctl(2).
-    Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
-    """
-    return _semctl(semaphore, "GETVAL", call=lambda: semaphore.value)
-
-
-def semaphore_last_pid(semaphore: Any) -> int:
-    """The pid of the last process that operated on it, 0 when there is none in our pid namespace.
-
-    C: int semctl(int semid, int semnum, int cmd), with GETPID; see semctl(2). Fails like semaphore_value.
-    """
-    return _semctl(semaphore, "GETPID", call=lambda: semaphore.last_pid)
-
-
-def set_semaphore_value(semaphore: Any, value: int) -> None:
-    """Set it, which clears every process's undo: never on a semaphore in use.
-
-    C: int semctl(int semid, int semnum, int cmd, union semun arg), with SETVAL; see semctl(2).
-    """
-    _semctl(semaphore, "SETVAL", value, call=lambda: setattr(semaphore, "value", value))
-
-
-def set_semaphore(semaphore: Any, *, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> None:
-    """Change its permissions or owner; what is None stays.
-
-    C: int semctl(int semid, int semnum, int cmd, union semun arg), IPC_STAT then IPC_SET; see semctl(2).
-    Fails with EPERM (neither owner, creator nor root), EACCES (no read permission), EINVAL or EIDRM (none such).
-    """
-    ds = _SemidDs()
-    _semctl_struct(semaphore.id, IPC_STAT, ds)
-    _change(ds, mode, uid, gid)
-    _semctl_struct(semaphore.id, IPC_SET, ds)
-
-
 class SemaphoreStat(NamedTuple):
     """What IPC_STAT says of a set of semaphores (struct semid_ds); times in seconds since the epoch, 0 for never."""
 
@@ -425,54 +169,14 @@ class SemaphoreStat(NamedTuple):
     change_time: int
 
 
-def stat_semaphore(semaphore: Any) -> SemaphoreStat:
-    """Who owns and who made it, its mode, how many are in its set, when it was last operated on.
+def _fill_unchanged(ds: _ShmidDs | _SemidDs, stat: SegmentStat | SemaphoreStat) -> None:
+    """What an IPC_SET needs to change nothing.
 
-    C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_STAT; see semctl(2).
-    Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
+    An owner who has no number in our user namespace reads as 65534, which IPC_SET refuses with EINVAL, after it has
+    looked at the right (EPERM); unless 65534 is somebody in here, and he would get it. (uid_t)-1 is nobody anywhere.
     """
-    ds = _SemidDs()
-    _semctl_struct(semaphore.id, IPC_STAT, ds)
-    perm = ds.perm
-    return SemaphoreStat(
-        *(perm.key, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode), *(ds.members, ds.otime, ds.ctime)
-    )
-
-
-def check_semaphore_removable(semaphore: Any, stat: SemaphoreStat) -> None:
-    """Ask the kernel for the right that IPC_RMID needs, as check_segment_removable does.
-
-    C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_SET; see semctl(2).
-    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
-    """
-    ds = _SemidDs()
-    _fill_unchanged(ds, stat)
-    if _semctl_struct(semaphore.id, IPC_SET, ds, answers=(errno.EINVAL,)):
-        _semctl_struct(semaphore.id, IPC_STAT, ds)  # EINVAL from here: there is no such semaphore (any more)
-
-
-def sleepers_for_tokens(semaphore: Any) -> int:
-    """How many processes sleep until it has a token.
-
-    C: int semctl(int semid, int semnum, int cmd), with GETNCNT; see semctl(2). Fails like semaphore_value.
-    """
-    return _semctl(semaphore, "GETNCNT", call=lambda: semaphore.waiting_for_nonzero)
-
-
-def sleepers_for_zero(semaphore: Any) -> int:
-    """How many processes sleep until it has none.
-
-    C: int semctl(int semid, int semnum, int cmd), with GETZCNT; see semctl(2). Fails like semaphore_value.
-    """
-    return _semctl(semaphore, "GETZCNT", call=lambda: semaphore.waiting_for_zero)
-
-
-def _semctl_struct(semid: int, command: int, ds: _SemidDs, answers: tuple[int, ...] = ()) -> int:
-    result: int = _libc.semctl(semid, 0, command, ctypes.byref(ds))
-    name = "IPC_STAT" if command == IPC_STAT else "IPC_SET"
-    number = ctypes.get_errno() if result < 0 else 0
-    shown = None if number and command == IPC_STAT else ds  # a failed IPC_STAT fills nothing in
-    return _done("semctl", (semid, 0, name, shown), result, number, answers)
+    outside = _OVERFLOW in (stat.uid, stat.gid)
+    _change(ds, stat.mode & 0o777, NO_UID if outside else stat.uid, stat.gid)
 
 
 def _change(ds: _ShmidDs | _SemidDs, mode: int | None, uid: int | None, gid: int | None) -> None:
@@ -481,73 +185,305 @@ def _change(ds: _ShmidDs | _SemidDs, mode: int | None, uid: int | None, gid: int
             setattr(ds.perm, field, value)
 
 
-def remove_semaphore(semaphore: Any) -> None:
-    """Remove it at once; whoever waits on it wakes with EIDRM.
+class Semaphore:
+    """A set of one semaphore, by its id. With `undo` the kernel takes back what we did to it when we die (SEM_UNDO)."""
 
-    C: int semctl(int semid, int semnum, int cmd), with IPC_RMID; see semctl(2).
-    Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
+    def __init__(self, semid: int) -> None:
+        self.id = semid
+        self.undo = False
+
+    @property
+    def undo(self) -> bool:
+        """Whether the operations are undone."""
+        return bool(self.flags)
+
+    @undo.setter
+    def undo(self, undo: bool) -> None:
+        self.flags = SEM_UNDO if undo else 0
+        # Made once: the hot path only passes them on.
+        self.take = ctypes.byref(_Sembuf(0, -1, IPC_NOWAIT | self.flags))
+        self.give = ctypes.byref(_Sembuf(0, 1, IPC_NOWAIT | self.flags))
+
+
+def segment_memory(segment: Any, size: int) -> memoryview:
+    """The attached bytes, `size` as IPC_STAT says; to be released before detach_segment.
+
+    memoryview(segment) would ask the kernel, unseen by --trace and with EIDRM folded into EINVAL.
     """
-    _semctl(semaphore, "IPC_RMID", call=semaphore.remove)
+    return memoryview((ctypes.c_ubyte * size).from_address(segment.address)).cast("B")
 
 
-def _semop(semaphore: Any, change: int, operate: Callable[[], None], answer: int) -> bool:
-    """One semop that never sleeps; False when its errno is `answer`. The hot path: reports only when traced."""
-    try:
-        operate()
-        number = 0
-        if observer is None:
+class SysvCalls(Calls):
+    """The calls, told to one listener."""
+
+    by_id = ("shmctl", "semctl", "semop", "semtimedop")
+
+    def _shmget(self, key: int, size: int, flags: int) -> int:
+        size = min(size, SIZE_MAX)  # ctypes would wrap what no size_t holds; SHMMAX is always less
+        shmid: int = _libc.shmget(key, size, flags)
+        return self.done("shmget", (key, size, flags), shmid, ctypes.get_errno() if shmid < 0 else 0)
+
+    def create_segment(self, key: int, size: int, mode: int) -> int:
+        """Make a new segment of `size` bytes, all zero, and return its id (shmid).
+
+        C: int shmget(key_t key, size_t size, int shmflg), with IPC_CREAT | IPC_EXCL | mode; see shmget(2).
+        Fails with EEXIST (the key is taken), EINVAL (size 0 or beyond SHMMAX), ENOMEM, ENOSPC (SHMMNI, SHMALL).
+        """
+        return self._shmget(key, size, IPC_CREAT | IPC_EXCL | mode)
+
+    def open_segment(self, key: int, size: int = 0, permission: int = 0) -> int:
+        """Find the existing segment with this key and return its id (shmid).
+
+        `permission` is what its mode must grant us, such as 0o600; with 0 nothing is checked before shmat or shmctl.
+        C: int shmget(key_t key, size_t size, int shmflg), without IPC_CREAT; see shmget(2).
+        Fails with ENOENT (no such key), EINVAL (size beyond the segment's), EACCES (the mode refuses `permission`).
+        """
+        return self._shmget(key, size, permission)
+
+    def attach_segment(self, shmid: int, address: int | None = None, flags: int = 0) -> Any:
+        """Map the segment into our address space; the result has `.address` and serves memoryview().
+
+        `address` None lets the kernel choose; with SHM_RND in `flags` the kernel rounds it down to a multiple of
+        SHMLBA, one page. With SHM_RDONLY a store into the segment is a SIGSEGV.
+        C: void *shmat(int shmid, const void *shmaddr, int shmflg); see shmat(2).
+        Fails with EINVAL (bad id or address), EACCES (the mode), ENOMEM, EIDRM (removed meanwhile).
+        """
+        arguments = (shmid, address, flags)
+        try:
+            segment = sysv_ipc.attach(shmid, address, flags)
+        except _SYSV_IPC_RAISES as error:
+            return self.done("shmat", arguments, -1, _errno_of(error))
+        self.done("shmat", arguments, segment.address)
+        return segment
+
+    def detach_segment(self, segment: Any) -> None:
+        """Unmap it; the segment itself lives on unless it is marked for removal and we were the last.
+
+        C: int shmdt(const void *shmaddr); see shmdt(2). Fails with EINVAL (nothing attached there).
+        """
+        arguments = (segment.address,)
+        try:
+            segment.detach()
+        except _SYSV_IPC_RAISES as error:
+            self.done("shmdt", arguments, -1, _errno_of(error))
+        else:
+            self.done("shmdt", arguments, 0)
+
+    def _shmctl(self, shmid: int, command: int, buffer: _ShmidDs | None, answers: tuple[int, ...] = ()) -> int:
+        result: int = _libc.shmctl(shmid, command, None if buffer is None else ctypes.byref(buffer))
+        number = ctypes.get_errno() if result < 0 else 0
+        shown = None if number and command == IPC_STAT else buffer  # a failed IPC_STAT fills nothing in
+        return self.done("shmctl", (shmid, command, shown), result, number, answers)
+
+    def _stat_buffer(self, shmid: int) -> _ShmidDs:
+        buffer = _ShmidDs()
+        self._shmctl(shmid, IPC_STAT, buffer)
+        return buffer
+
+    def stat_segment(self, shmid: int) -> SegmentStat:
+        """Who owns it, its mode, size, times and how many have it attached.
+
+        C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_STAT; see shmctl(2).
+        Fails with EACCES (no read permission), EINVAL or EIDRM (no such segment).
+        """
+        ds = self._stat_buffer(shmid)
+        perm = ds.perm
+        return SegmentStat(
+            *(perm.key, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode),
+            *(ds.size, ds.attached, ds.creator_pid, ds.last_pid, ds.atime, ds.dtime, ds.ctime),
+        )
+
+    def set_segment(
+        self, shmid: int, *, mode: int | None = None, uid: int | None = None, gid: int | None = None
+    ) -> None:
+        """Change its permissions or owner; what is None stays.
+
+        C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_SET; see shmctl(2).
+        Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
+        """
+        ds = self._stat_buffer(shmid)
+        _change(ds, mode, uid, gid)
+        self._shmctl(shmid, IPC_SET, ds)
+
+    def check_segment_removable(self, shmid: int, stat: SegmentStat) -> None:
+        """Ask the kernel for the right that IPC_RMID needs: IPC_SET needs the same, and stores `stat`, what is there.
+
+        C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_SET; see shmctl(2).
+        Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
+        """
+        ds = _ShmidDs()
+        _fill_unchanged(ds, stat)
+        if self._shmctl(shmid, IPC_SET, ds, answers=(errno.EINVAL,)):
+            self._stat_buffer(shmid)  # EINVAL from here: there is no such segment (any more)
+
+    def remove_segment(self, shmid: int) -> None:
+        """Mark it for removal: its key is free at once, its memory goes with the last detach.
+
+        C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_RMID; see shmctl(2).
+        Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
+        """
+        self._shmctl(shmid, IPC_RMID, None)
+
+    def _semget(self, key: int, members: int, flags: int) -> Semaphore:
+        semid: int = _libc.semget(key, members, flags)
+        self.done("semget", (key, members, flags), semid, ctypes.get_errno() if semid < 0 else 0)
+        return Semaphore(semid)
+
+    def create_semaphore(self, key: int, mode: int, initial: int) -> Semaphore:
+        """Make a set of one new semaphore and give it its first value.
+
+        C: int semget(key_t key, int nsems, int semflg), then semctl(semid, 0, SETVAL, initial); see semget(2).
+        Fails with EEXIST (the key is taken), ENOMEM, ENOSPC (SEMMNI, SEMMNS).
+        """
+        semaphore = self._semget(key, 1, IPC_CREAT | IPC_EXCL | mode)
+        self.set_semaphore_value(semaphore, initial)
+        return semaphore
+
+    def open_semaphore(self, key: int, permission: int = 0) -> Semaphore:
+        """Find the existing semaphore with this key; `permission` is what its mode must grant us.
+
+        C: int semget(key_t key, int nsems, int semflg), without IPC_CREAT; see semget(2).
+        Fails with ENOENT (no such key), EACCES (the mode refuses `permission`).
+        """
+        return self._semget(key, 0, permission)  # of whatever number of members
+
+    def _semctl(
+        self, semaphore: Semaphore, name: str, argument: int | _SemidDs | None = None, answers: tuple[int, ...] = ()
+    ) -> int:
+        given = ctypes.byref(argument) if isinstance(argument, _SemidDs) else argument
+        result: int = _libc.semctl(semaphore.id, 0, _SEMCTL[name], given)
+        number = ctypes.get_errno() if result < 0 else 0
+        shown = () if argument is None else (None if number and name == "IPC_STAT" else argument,)
+        return self.done("semctl", (semaphore.id, 0, name, *shown), result, number, answers)
+
+    def semaphore_value(self, semaphore: Semaphore) -> int:
+        """How many tokens it holds.
+
+        C: int semctl(int semid, int semnum, int cmd), with GETVAL; see semctl(2).
+        Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
+        """
+        return self._semctl(semaphore, "GETVAL")
+
+    def semaphore_last_pid(self, semaphore: Semaphore) -> int:
+        """The pid of the last process that operated on it, 0 when there is none in our pid namespace.
+
+        C: int semctl(int semid, int semnum, int cmd), with GETPID; see semctl(2). Fails like semaphore_value.
+        """
+        return self._semctl(semaphore, "GETPID")
+
+    def set_semaphore_value(self, semaphore: Semaphore, value: int) -> None:
+        """Set it, which clears every process's undo: never on a semaphore in use.
+
+        C: int semctl(int semid, int semnum, int cmd, union semun arg), with SETVAL; see semctl(2).
+        """
+        self._semctl(semaphore, "SETVAL", value)
+
+    def set_semaphore(
+        self, semaphore: Semaphore, *, mode: int | None = None, uid: int | None = None, gid: int | None = None
+    ) -> None:
+        """Change its permissions or owner; what is None stays.
+
+        C: int semctl(int semid, int semnum, int cmd, union semun arg), IPC_STAT then IPC_SET; see semctl(2).
+        Fails with EPERM (neither owner, creator nor root), EACCES (no read permission), EINVAL or EIDRM (none such).
+        """
+        ds = _SemidDs()
+        self._semctl(semaphore, "IPC_STAT", ds)
+        _change(ds, mode, uid, gid)
+        self._semctl(semaphore, "IPC_SET", ds)
+
+    def stat_semaphore(self, semaphore: Semaphore) -> SemaphoreStat:
+        """Who owns and who made it, its mode, how many are in its set, when it was last operated on.
+
+        C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_STAT; see semctl(2).
+        Fails with EACCES (no read permission), EINVAL or EIDRM (no such semaphore).
+        """
+        ds = _SemidDs()
+        self._semctl(semaphore, "IPC_STAT", ds)
+        perm = ds.perm
+        return SemaphoreStat(
+            *(perm.key, perm.uid, perm.gid, perm.cuid, perm.cgid, perm.mode), *(ds.members, ds.otime, ds.ctime)
+        )
+
+    def check_semaphore_removable(self, semaphore: Semaphore, stat: SemaphoreStat) -> None:
+        """Ask the kernel for the right that IPC_RMID needs, as check_segment_removable does.
+
+        C: int semctl(int semid, int semnum, int cmd, union semun arg), with IPC_SET; see semctl(2).
+        Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
+        """
+        ds = _SemidDs()
+        _fill_unchanged(ds, stat)
+        if self._semctl(semaphore, "IPC_SET", ds, answers=(errno.EINVAL,)):
+            self._semctl(semaphore, "IPC_STAT", ds)  # EINVAL from here: there is no such semaphore (any more)
+
+    def sleepers_for_tokens(self, semaphore: Semaphore) -> int:
+        """How many processes sleep until it has a token.
+
+        C: int semctl(int semid, int semnum, int cmd), with GETNCNT; see semctl(2). Fails like semaphore_value.
+        """
+        return self._semctl(semaphore, "GETNCNT")
+
+    def sleepers_for_zero(self, semaphore: Semaphore) -> int:
+        """How many processes sleep until it has none.
+
+        C: int semctl(int semid, int semnum, int cmd), with GETZCNT; see semctl(2). Fails like semaphore_value.
+        """
+        return self._semctl(semaphore, "GETZCNT")
+
+    def remove_semaphore(self, semaphore: Semaphore) -> None:
+        """Remove it at once; whoever waits on it wakes with EIDRM.
+
+        C: int semctl(int semid, int semnum, int cmd), with IPC_RMID; see semctl(2).
+        Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such semaphore).
+        """
+        self._semctl(semaphore, "IPC_RMID")
+
+    def _semop(self, semaphore: Semaphore, operation: Any, change: int, answer: int) -> bool:
+        """One semop that never sleeps; False when its errno is `answer`. The hot path: reports only when traced."""
+        failed: int = _libc.semop(semaphore.id, operation, _ONE)
+        if not failed and self.listener.call is None:
             return True
-    except _SYSV_IPC_RAISES as error:
-        number = _errno_of(error, errno.EINVAL)
-    arguments = (semaphore.id, change, IPC_NOWAIT | _undo(semaphore))
-    _done("semop", arguments, -1 if number else 0, number, (answer,))
-    return not number
+        number = ctypes.get_errno() if failed else 0
+        self.done("semop", (semaphore.id, change, IPC_NOWAIT | semaphore.flags), failed, number, (answer,))
+        return not failed
 
+    def try_semaphore(self, semaphore: Semaphore) -> bool:
+        """Take a token if there is one; False if not.
 
-def _undo(semaphore: Any) -> int:
-    return SEM_UNDO if semaphore.undo else 0
+        C: int semop(int semid, struct sembuf *sops, size_t nsops), with {0, -1, IPC_NOWAIT}; see semop(2).
+        Fails with EIDRM or EINVAL (removed), EACCES (the mode). EAGAIN is the answer False.
+        """
+        return self._semop(semaphore, semaphore.take, -1, errno.EAGAIN)
 
+    def release_semaphore(self, semaphore: Semaphore) -> None:
+        """Put a token back, waking one waiter. One that is full to SEMVMX (32767) stays as it is: it wakes anyone.
 
-def try_semaphore(semaphore: Any) -> bool:
-    """Take a token if there is one; False if not.
+        C: int semop(int semid, struct sembuf *sops, size_t nsops), with {0, +1, IPC_NOWAIT}; see semop(2).
+        Fails with EIDRM or EINVAL (removed), EACCES (the mode). ERANGE is the full one.
+        """
+        self._semop(semaphore, semaphore.give, 1, errno.ERANGE)
 
-    C: int semop(int semid, struct sembuf *sops, size_t nsops), with {0, -1, IPC_NOWAIT}; see semop(2).
-    Fails with EIDRM or EINVAL (removed), EACCES (the mode). EAGAIN is the answer False.
-    """
-    return _semop(semaphore, -1, semaphore.acquire, errno.EAGAIN)
+    def wait_semaphore(self, semaphore: Semaphore, timeout: float) -> bool:
+        """Take a token, asleep until one comes; False after `timeout` seconds or when a signal woke us.
 
-
-def release_semaphore(semaphore: Any) -> None:
-    """Put a token back, waking one waiter. One that is full to SEMVMX (32767) stays as it is: it wakes anyone.
-
-    C: int semop(int semid, struct sembuf *sops, size_t nsops), with {0, +1, IPC_NOWAIT}; see semop(2).
-    Fails with EIDRM or EINVAL (removed), EACCES (the mode). ERANGE is the full one.
-    """
-    _semop(semaphore, 1, semaphore.release, errno.ERANGE)
-
-
-def wait_semaphore(semaphore: Any, timeout: float) -> bool:
-    """Take a token, asleep until one comes; False after `timeout` seconds or when a signal woke us.
-
-    C: int semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout); see semop(2).
-    Fails with EIDRM or EINVAL (removed), EACCES (the mode). EAGAIN and EINTR are the answer False: the kernel
-    never restarts this call after a signal (signal(7)), and the caller looks at head and tail anyway.
-    """
-    operation = _Sembuf(0, -1, _undo(semaphore))
-    limit = _Timespec(int(timeout), int(timeout % 1 * 1_000_000_000))
-    arguments = (semaphore.id, -1, operation.flags, timeout)
-    ctypes.set_errno(0)
-    try:
-        result = _libc.semtimedop(semaphore.id, ctypes.byref(operation), 1, ctypes.byref(limit))
-    except BaseException:
-        # The handler of the signal that ended the call raised before its result could be assigned.
-        number = ctypes.get_errno()
-        if observer is not None:
-            observer(Call("semtimedop", arguments, -1 if number else 0, number))
-        raise
-    number = ctypes.get_errno() if result < 0 else 0
-    _done("semtimedop", arguments, result, number, (errno.EAGAIN, errno.EINTR))
-    return not number
+        C: int semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout); see semop(2).
+        Fails with EIDRM or EINVAL (removed), EACCES (the mode). EAGAIN and EINTR are the answer False: the kernel
+        never restarts this call after a signal (signal(7)), and the caller looks at head and tail anyway.
+        """
+        operation = _Sembuf(0, -1, semaphore.flags)
+        limit = _Timespec(int(timeout), int(timeout % 1 * 1_000_000_000))
+        arguments = (semaphore.id, -1, operation.flags, timeout)
+        ctypes.set_errno(0)
+        try:
+            result = _libc.semtimedop(semaphore.id, ctypes.byref(operation), 1, ctypes.byref(limit))
+        except BaseException:
+            # The handler of the signal that ended the call raised before its result could be assigned.
+            number = ctypes.get_errno()
+            if self.listener.call is not None:
+                self.listener.call(Call("semtimedop", arguments, -1 if number else 0, number))
+            raise
+        number = ctypes.get_errno() if result < 0 else 0
+        self.done("semtimedop", arguments, result, number, (errno.EAGAIN, errno.EINTR))
+        return not number
 
 
 def forced_removal() -> bool:

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from common.channel.ending import Ending
-from common.cli.words import plural
 from common.layout import HALF_MADE
+from common.words import plural
 
 if TYPE_CHECKING:
     from rich.table import Table

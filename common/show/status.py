@@ -18,15 +18,15 @@ from typing import Any
 
 from common.channel.ending import Ending, Facts, judge
 from common.channel.ring import Ring
-from common.cli.leaving import find_doorway
+from common.cli.leaving import find_doorway, find_family
 from common.cli.run import describe
-from common.cli.streams import StreamSink
+from common.cli.sinks import StreamSink
 from common.cli.talk import Talk, state_of
 from common.errors import BadSegment
-from common.ipc import sysv_calls as sysv
+from common.ipc.calls import key_text
+from common.ipc.family import ChannelObjects
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
-from common.ipc.sysv import SysvObjects
 from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, UNKNOWN, Header
 
 _STATES = {OPEN: "open", FINISHED: "finished", REMOVED: "removed"}
@@ -38,10 +38,10 @@ _AS_THEY_ARE = (
 
 def show_status(options: argparse.Namespace, talk: Talk) -> int:
     """Show the ring, IPC_STAT and the semaphores. Raises CallFailed (ENOENT, EACCES), NotOurs."""
-    doorway = find_doorway(options, talk)
-    place = Place.of(options.key_path, options.channel, doorway.identity())
+    family, doorway = find_family(talk), find_doorway(options, talk)
+    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity())
     with doorway:
-        objects = find_channel(place, observe=True)
+        objects = find_channel(family, place, observe=True)
         try:
             status = read_status(objects)
         finally:
@@ -67,26 +67,25 @@ def _wants_ascii() -> bool:
     return any(encoding.lower().replace("-", "") != "utf8" for encoding in asked)
 
 
-def read_status(objects: SysvObjects) -> dict[str, Any]:
+def read_status(objects: ChannelObjects) -> dict[str, Any]:
     """The snapshot, of what find_channel found: plain values only.
 
     `damage` is what is wrong with the header, None if nothing is; `ending` is the name of the verdict, None when
     there is damage or when `writers` cannot be read.
     """
-    place, stat = objects.place, objects.before
-    assert stat, "find_channel sets it"
+    place, segment = objects.place, objects.describe()
     semaphores = {name: _read_semaphore(objects, index) for index, name in enumerate(SEMAPHORES)}
     header = _read_header(objects)
     ending = damage = None
     try:
-        ending = _judge(objects, header, marked=stat.marked, alive=semaphores["writers"]["value"])
+        ending = _judge(objects, header, marked=segment["marked_for_removal"], alive=semaphores["writers"]["value"])
     except BadSegment as error:
         damage = str(error)
     return {
-        "key": sysv.key_text(place.segment_key),
+        "key": key_text(place.segment_key),
         "key_path": os.path.abspath(place.path),
         "channel": place.channel,
-        "segment": _describe(objects.shmid, stat),
+        "segment": segment,
         "semaphores": semaphores,
         "header": header,
         "turns": {f"{side}_turn": _holder(header[f"{side}_pid"]) for side in ("writer", "reader")},
@@ -95,26 +94,7 @@ def read_status(objects: SysvObjects) -> dict[str, Any]:
     }
 
 
-def _describe(shmid: int, stat: sysv.SegmentStat) -> dict[str, Any]:
-    return {
-        "id": shmid,
-        "size": stat.size,
-        "mode": f"{stat.mode & 0o777:04o}",
-        "uid": stat.uid,
-        "gid": stat.gid,
-        "creator_uid": stat.cuid,
-        "creator_gid": stat.cgid,
-        "creator_pid": stat.creator_pid,
-        "last_pid": stat.last_pid,
-        "attached": stat.attached,
-        "attach_time": stat.attach_time,
-        "detach_time": stat.detach_time,
-        "change_time": stat.change_time,
-        "marked_for_removal": stat.marked,
-    }
-
-
-def _read_header(objects: SysvObjects) -> dict[str, Any]:
+def _read_header(objects: ChannelObjects) -> dict[str, Any]:
     with Header(objects.memory) as header:
         tail, head = _read_counters(header)
         return {
@@ -138,18 +118,13 @@ def _read_counters(header: Header) -> tuple[int, int]:
     return tail, head
 
 
-def _read_semaphore(objects: SysvObjects, index: int) -> dict[str, Any]:
-    with Header(objects.memory) as header:
-        noted = header.semaphore_id(index)
+def _read_semaphore(objects: ChannelObjects, index: int) -> dict[str, Any]:
+    noted = objects.noted_semaphore(index)
     try:
-        semaphore = objects.open_semaphore(index)
-        value = sysv.semaphore_value(semaphore)
-        last_pid = sysv.semaphore_last_pid(semaphore)
-        asleep = sysv.sleepers_for_tokens(semaphore)
+        return {"id": noted, **objects.describe_semaphore(index)}
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "?")
         return {"id": noted, "value": None, "asleep": None, "errno": name, "error": describe(error)}
-    return {"id": noted, "value": value, "last_pid": last_pid, "asleep": asleep}
 
 
 def _holder(pid: int) -> str:
@@ -157,7 +132,7 @@ def _holder(pid: int) -> str:
     return f"pid {pid}{state_of(pid)}" if pid else "nobody"
 
 
-def _judge(objects: SysvObjects, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:
+def _judge(objects: ChannelObjects, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:
     """The verdict on these facts; None when it would rest on writers that cannot be counted. Raises BadSegment."""
     ring = Ring(objects.memory)
     try:

@@ -19,13 +19,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import common.cli.control
-import common.cli.streams
-import common.ipc.trace  # noqa: F401  loaded here, once, for every program forked from here
+import common.cli.sinks
+import common.cli.sources
+import common.ipc.meanings  # noqa: F401  loaded here, once, for every program forked from here
+from common.channel.listener import Listener
+from common.channel.patience import Patience
 from common.channel.ring import Ring
 from common.errors import CallFailed
 from common.ipc.doorway import FlockDoorway
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
+from common.ipc.sysv import SysvFamily
 from common.layout import MAGIC, OPEN, Header
 from tests.crash import stepper
 from tests.helpers import PATIENCE, ROOT, clear_away, left_behind, wait_until
@@ -97,8 +101,9 @@ class Stage:
         self.input = directory / "input"
         self.input.write_bytes(CONTENT)
         self.output = directory / "output"
-        self._doorway = FlockDoorway(str(key_path), lambda waited: None)
-        self.place = Place.of(str(key_path), 0, self._doorway.identity())
+        self._doorway = FlockDoorway(str(key_path), Patience(None, Listener()))
+        self.family = SysvFamily()
+        self.place = Place.of(self.family.calls, str(key_path), 0, self._doorway.identity())
         self.children: list[Child] = []
 
     def begin(self) -> None:
@@ -179,7 +184,7 @@ class Stage:
     def _open(self) -> Iterator[Ring | None]:
         with self._doorway:  # outside of it there are half-made ones, too
             try:
-                family = find_channel(self.place, observe=True)
+                family = find_channel(self.family, self.place, observe=True)
             except CallFailed:
                 yield None
                 return

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from unittest import mock
 
-from common.cli import streams
+from common.cli import sinks
 from common.layout import FINISHED, OPEN
 from tests.crash.driver import CONTENT, SLOT_SIZE, Channel, Child, Stage
 from tests.crash.stepper import Strike, at_call
@@ -253,7 +253,7 @@ def _interrupt_reader(stage: Stage, strike: Strike, whole: bytes, *arguments: ob
         os.mkfifo(pipe)
     descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with mock.patch.object(streams, "MAX_FRAGMENT", SLOT_SIZE // 2 - 1):
+        with mock.patch.object(sinks, "MAX_FRAGMENT", SLOT_SIZE // 2 - 1):
             struck = stage.interrupt(strike, "reader", *arguments, stdout=pipe)
         died = stage.children[-1].wait() == -signal.SIGINT
         first = os.read(descriptor, len(whole) + 1)

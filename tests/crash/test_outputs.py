@@ -86,7 +86,7 @@ def test_resume_at_the_end_looks_at_the_output(pair: Pair, content: Path, output
 
 def test_resume_of_a_reader_that_died_before_it_removed_the_channel(pair: Pair, content: Path, output: Path) -> None:
     assert pair.write("--file", content, *RING).code == 0
-    run_doomed(pair, "finish_if_over:1", "reader", "--output", output)
+    run_doomed(pair, "_finish_if_over:1", "reader", "--output", output)
     done = pair.read("--quiet", "--output", output, "--resume")
     assert (done.code, done.err, output.read_bytes()) == (0, "", CONTENT), done
     assert pair.status() is None
@@ -130,7 +130,8 @@ def test_a_dead_readers_note_does_not_outlive_its_fragment(
     """It dies between its note and the tail; another reader receives that record, which is then not in both."""
     send(pair, "a", "b", "c")
     run_doomed(pair, "__set__:2", "reader", "--output", output)  # the first store is the turn's, the second the tail
-    assert output.read_bytes() == b"a\n" and pair.status()["header"]["tail"] == 0
+    status = pair.status()
+    assert status and output.read_bytes() == b"a\n" and status["header"]["tail"] == 0
     if to_file:
         other = tmp_path / "other"
         assert pair.read("--count", 1, "--output", other).code == 0

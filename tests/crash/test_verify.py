@@ -19,6 +19,7 @@ from common.layout import FIRST, LAST, SlotHeader
 from tests.crash.doomed import RING, tear_writer
 from tests.crash.driver import CONTENT, SLOT_SIZE
 from tests.helpers import Finished, Pair
+from tests.in_process import FAMILY, sysv
 
 VERIFY = pytest.mark.parametrize("verify", [(), ("--verify",)], ids=["plain", "verify"])
 
@@ -27,7 +28,8 @@ VERIFY = pytest.mark.parametrize("verify", [(), ("--verify",)], ids=["plain", "v
 def attached(pair: Pair) -> Iterator[Ring]:
     """The ring, for somebody who takes no turn."""
     status = pair.key_path.stat()
-    family = find_channel(Place.of(str(pair.key_path), 0, (status.st_dev, status.st_ino)), observe=False)
+    place = Place.of(sysv, str(pair.key_path), 0, (status.st_dev, status.st_ino))
+    family = find_channel(FAMILY, place, observe=False)
     ring = Ring(family.memory)
     try:
         yield ring

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from common.cli import options as command_line
-from common.ipc import sysv_calls as sysv
+from common.ipc.calls import Calls
+from common.ipc.sysv_calls import SysvCalls
 from tests.docs.draw_segment import PICTURE, draw
 from tests.docs.transcripts import READMES, Stage, agree, normalise, read_blocks, read_steps
 from tests.helpers import ROOT, clear_away, keys_of, left_behind
@@ -65,7 +66,7 @@ def anchor(heading: str) -> str:
 @every_readme
 def test_the_table_of_contents_is_complete_and_in_order(name: str) -> None:
     headings = re.findall(r"^## (.*)", TEXTS[name], re.MULTILINE)
-    contents = re.findall(r"^- \[(.*)\]\(#(.*)\)$", TEXTS[name], re.MULTILINE)
+    contents = re.findall(r"\[([^]]*)\]\(#([^)]*)\)", TEXTS[name].partition("\n## ")[0])
     assert contents == [(heading, anchor(heading)) for heading in headings]
 
 
@@ -142,9 +143,8 @@ def test_every_command_line_is_one_that_we_accept(
 
 def test_every_call_of_ours_is_in_the_table() -> None:
     named = [function.strip("`") for _, function, _ in rows_under(LAB_README, "The calls")]
-    with_prototype = {
-        name for name, value in vars(sysv).items() if callable(value) and re.search(r"\bC: ", value.__doc__ or "")
-    }
+    methods = {**vars(Calls), **vars(SysvCalls)}.items()
+    with_prototype = {name for name, value in methods if callable(value) and re.search(r"\bC: ", value.__doc__ or "")}
     assert len(named) == len(set(named))
     assert set(named) == with_prototype
 
@@ -152,8 +152,8 @@ def test_every_call_of_ours_is_in_the_table() -> None:
 def test_there_are_twenty_questions_each_with_its_proof() -> None:
     exam = LAB_README.read_text().partition("## For the oral exam\n")[2]
     questions = re.split(r"^(?=\*\*\d)", exam, flags=re.MULTILINE)[1:]
-    assert [re.match(r"\*\*(\d+)\. .*\?\*\*", question)[1] for question in questions] == [  # type: ignore[index]
-        str(number) for number in range(1, 21)
+    assert [re.findall(r"^\*\*(\d+)\. .*\?\*\*", question) for question in questions] == [
+        [str(number)] for number in range(1, 21)
     ]
     assert all(question.count("```console\n") == 1 for question in questions)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import sysv_ipc
 
-from common.ipc import sysv_calls as sysv
+from common.ipc.sysv_calls import SHM_RDONLY
 from tests.e2e.launch import hold, start_stopped, start_together
 from tests.e2e.watch import (
     SHM_DEST,
@@ -24,6 +24,7 @@ from tests.e2e.watch import (
     value_of,
 )
 from tests.helpers import Finished, Pair, finish, keys_of, left_behind, wait_until
+from tests.in_process import sysv
 
 CHANNELS = range(32)
 
@@ -120,7 +121,7 @@ class TestDeferredRemoval:
     def test_an_observer_keeps_the_memory(self, pair: Pair) -> None:
         pair.write("-n", "the old data")
         shmid = only_segment(pair)["shmid"]
-        observer = sysv.attach_segment(shmid, flags=sysv.SHM_RDONLY)
+        observer = sysv.attach_segment(shmid, flags=SHM_RDONLY)
         assert pair.write("--remove").code == 0
         row = segment(shmid)
         assert row and row["perms"] & SHM_DEST and row["key"] == 0 and row["nattch"] == 1

@@ -129,7 +129,7 @@ class TestWait:
         assert finish(reader).out == b"hello\n"
         done = finish(writer)
         assert done.code == 0
-        assert "writer: removed the channel: nothing is left\n" in done.err
+        assert "writer: shmctl(IPC_RMID), shmdt: removed the channel: nothing is left\n" in done.err
 
 
 class TestTimeout:
@@ -255,9 +255,9 @@ class TestCreation:
 
     def test_attach_at_is_rounded_down_to_a_page(self, pair: Pair) -> None:
         written = pair.write("--attach-at", "0x7e0000000123", "hello")
-        assert "writer: attached it at 0x7e0000000000\n" in written.err
+        assert "writer: shmat: attached it at 0x7e0000000000\n" in written.err
         read = pair.read("--attach-at", 0x7D0000000FFF)
-        assert "reader: attached it at 0x7d0000000000\n" in read.err
+        assert "reader: shmat: attached it at 0x7d0000000000\n" in read.err
         assert read.out == b"hello\n"
 
     def test_key_path_may_be_a_directory(self, pair: Pair, tmp_path: Path) -> None:

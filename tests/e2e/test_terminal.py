@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import time
@@ -46,7 +47,9 @@ class TestLiveLines:
         writer.sendcontrol("d")
         assert exit_code(writer) == 0
         assert "sent 0 records, 0 bytes" in writer.before
-        assert writer.before.endswith("writer: removed the channel: nothing is left\r\n"), "nobody said anything"
+        assert writer.before.endswith("writer: shmctl(IPC_RMID), shmdt: removed the channel: nothing is left\r\n"), (
+            "nobody said anything"
+        )
         assert objects(place_of(pair.key_path)) == []
 
     def test_quiet_has_no_prompt(self, terminals: Terminals, pair: Pair) -> None:
@@ -242,10 +245,18 @@ def test_ctrl_c_on_the_writer(terminals: Terminals, pair: Pair) -> None:
     writer = terminals.run("writer")
     writer.expect_exact("> ")
     writer.sendline("hello")
+    writer.expect_exact("head 0 -> 1")
     writer.expect_exact("> ")
     writer.sendcontrol("c")
     assert exit_code(writer) == 128 + signal.SIGINT
-    assert writer.before == "^Cwriter: ended by SIGINT\r\n"
+    said = writer.before.splitlines()
+    assert said[0].startswith("^Cwriter: sent 1 record, 6 bytes")
+    assert re.fullmatch(
+        r"writer: shmdt: detached; (1 slot to be read|all of it is read);"
+        " what was not sent is not in it: start writer.py again with the rest",
+        said[1],
+    )
+    assert said[2:] == ["writer: ended by SIGINT"]
     read = finish(reader)
     assert (read.code, read.out, read.err) == (1, b"hello\n", broken_off(0))
     assert objects(place_of(pair.key_path)) == []
@@ -258,7 +269,10 @@ def test_ctrl_c_on_the_reader(terminals: Terminals, pair: Pair) -> None:
     wait_until(lambda: sleeps_on(pair, "full_slots"))
     reader.sendcontrol("c")
     assert exit_code(reader) == 128 + signal.SIGINT
-    assert reader.before.endswith("\r\n^Creader: ended by SIGINT\r\n")
+    said = reader.before.splitlines()[-3:]
+    assert said[0].startswith("^Creader: received 0 records, 0 bytes")
+    assert said[1] == f"reader: shmdt: detached; all of it is read; `reader.py --key-path {pair.key_path}` goes on"
+    assert said[2] == "reader: ended by SIGINT"
     assert finish(writer, b"hello\n").code == 0
     assert pair.read().out == b"hello\n"
 

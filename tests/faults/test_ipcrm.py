@@ -12,12 +12,11 @@ import subprocess
 
 import pytest
 
-from common.ipc import sysv_calls as sysv
 from common.layout import SEMAPHORES
 from tests.e2e.watch import sleeps_on
 from tests.faults.tools import SLOT_SIZE, SLOTS, Transfer
 from tests.helpers import PATIENCE, Pair, finish, wait_until
-from tests.in_process import objects, place_of
+from tests.in_process import objects, place_of, sysv
 from tests.said import broken_off, headless, semaphore_removed, unfinished
 
 every_semaphore = pytest.mark.parametrize("name", SEMAPHORES)
@@ -210,7 +209,7 @@ def test_the_segment_while_nobody_runs(pair: Pair) -> None:
     done = pair.write(advice[2])
     assert (done.code, done.err.splitlines()[1:]) == (
         0,
-        ["writer: removed 5 semaphores, whose segment was gone already"],
+        ["writer: shmctl(IPC_RMID): removed 5 semaphores, whose segment was gone already"],
     )
     assert not objects(place_of(pair.key_path))
     assert pair.write("--quiet", "new").code == 0

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import sysv_ipc
 
-from common.channel.end import Patience
+from common.channel.listener import Listener
+from common.channel.patience import Patience
 from common.channel.write import WriteEnd
-from common.cli.streams import MessageSource
-from common.ipc import sysv_calls as sysv
+from common.cli.sources import MessageSource
 from common.ipc.doorway import FlockDoorway
 from common.ipc.lifecycle import Wanted, join_channel
 from common.ipc.place import Place
 from common.layout import PAGE
 from tests.fuzz.pokes import Poke
-from tests.in_process import ignore, place_of, remove_objects
+from tests.in_process import FAMILY, place_of, remove_objects, sysv
 
 PAYLOAD = b"kept\n"
 
@@ -25,10 +25,11 @@ PAYLOAD = b"kept\n"
 def make_channel(key_path: Path, record: bytes = PAYLOAD) -> Place:
     """A channel of three slots, one of which holds `record`; its writer has left."""
     place = place_of(key_path)
-    doorway = FlockDoorway(place.path, ignore)
+    patience = Patience(None, Listener())
+    doorway = FlockDoorway(place.path, patience)
     with doorway:
-        family = join_channel(place, Wanted(3, PAGE, 0o660, exclusive=True), ignore)
-        end = WriteEnd(family, doorway, Patience(None, ignore))
+        objects = join_channel(FAMILY, place, Wanted(3, PAGE, 0o660, exclusive=True))
+        end = WriteEnd(objects, doorway, patience)
         end.join()
         end.send(MessageSource(record), verify=True)
         end.all_said = True

@@ -1,4 +1,4 @@
-"""A family of IPC objects in a bytearray, so that thousands of hostile segments cost no system call.
+"""The IPC objects of a channel in a bytearray, so that thousands of hostile segments cost no system call.
 
 Nothing here waits: a process that would sleep gets its heartbeat at once, and after a few of them it gives up with
 TimedOut, as with --timeout. Before each operation the fakes call `interfere`, which may change the memory at will:
@@ -10,9 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from common.channel.end import Patience, Reason
+from common.channel.listener import Listener, Reason
+from common.channel.patience import Patience
 from common.channel.ring import Ring
 from common.errors import Gone, TimedOut
+from common.ipc.removal import Removal
 from common.layout import FIRST, LAST, MAGIC, OPEN, PAGE, VERSION, Geometry, Header, SlotHeader
 
 GEOMETRY = Geometry(slot_count=3, slot_size=PAGE)
@@ -69,8 +71,8 @@ class Tokens:
         return self.value > 0
 
 
-class FakeFamily:
-    """ipc.Family over `memory`; `removals` counts how often it was removed."""
+class FakeObjects:
+    """channel.Objects over `memory`; `removals` counts how often it was removed."""
 
     def __init__(self, memory: bytearray) -> None:
         self.interfere = Interference()
@@ -81,6 +83,7 @@ class FakeFamily:
         self.reader_turn = Tokens(self.interfere, 1)
         self.writers = Tokens(self.interfere, 0)
         self.removals = 0
+        self.removal = Removal()
 
     def removed(self) -> bool:
         self.interfere()
@@ -93,11 +96,17 @@ class FakeFamily:
     def alone(self) -> bool:
         return True
 
+    def goes_with_us(self) -> bool:
+        return False
+
     def check_removable(self) -> None:
         """Anyone may."""
 
     def remove(self) -> None:
         self.removals += 1
+        self.remove_semaphores()
+
+    def remove_semaphores(self) -> None:
         for semaphore in (self.full_slots, self.empty_slots, self.writer_turn, self.reader_turn, self.writers):
             semaphore.gone = True
 
@@ -119,7 +128,7 @@ class ShortPatience(Patience):
     """Gives up after HEARTBEATS heartbeats in one wait, or 1000 in all."""
 
     def __init__(self) -> None:
-        super().__init__(None, lambda reason, waited: None)
+        super().__init__(None, Listener())
         self._reason: str | None = None
         self._beats = 0
         self._all = itertools.count()

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 from common.errors import Gone
-from common.ipc import sysv_calls as sysv
 from common.layout import SEMAPHORES
-from tests.in_process import place_of
+from tests.in_process import place_of, sysv
 
 
 def forge(key_path: Path, names: list[str]) -> None:

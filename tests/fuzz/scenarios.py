@@ -14,24 +14,24 @@ from common.channel.output import Output
 from common.channel.read import ReadEnd, Receipt
 from common.channel.ring import Ring
 from common.channel.write import WriteEnd
-from common.cli.streams import MessageSource
+from common.cli.sources import MessageSource
 from common.errors import BadSegment, CallFailed, ChannelError
 from common.layout import FIRST, LAST, LINES, PAGE
-from tests.fuzz.fakes import FakeFamily, FakeSink, OpenDoorway, ShortPatience, add_fragment, open_memory
+from tests.fuzz.fakes import FakeObjects, FakeSink, OpenDoorway, ShortPatience, add_fragment, open_memory
 from tests.fuzz.pokes import Poke, header_poke
 
 ONE_LINE = (ChannelError, BadSegment, CallFailed)
 STEPS = 5000  # more than any finite scribbling can cost
 
-Action = Callable[[FakeFamily], Any]
+Action = Callable[[FakeObjects], Any]
 
 
-def reader(family: FakeFamily, **options: bool) -> ReadEnd:
-    return ReadEnd(family, OpenDoorway(), ShortPatience(), **options)
+def reader(objects: FakeObjects, **options: bool) -> ReadEnd:
+    return ReadEnd(objects, OpenDoorway(), ShortPatience(), **options)
 
 
-def writer(family: FakeFamily) -> WriteEnd:
-    return WriteEnd(family, OpenDoorway(), ShortPatience())
+def writer(objects: FakeObjects) -> WriteEnd:
+    return WriteEnd(objects, OpenDoorway(), ShortPatience())
 
 
 def receive_all(end: ReadEnd, sink: FakeSink, at_most: int | None = None) -> list[Receipt]:
@@ -39,17 +39,17 @@ def receive_all(end: ReadEnd, sink: FakeSink, at_most: int | None = None) -> lis
 
 
 def _receive(resume: bool, at_most: int | None) -> Action:
-    return lambda family: receive_all(
-        reader(family, resume=resume), FakeSink(family.interfere, b"what was there before"), at_most
+    return lambda objects: receive_all(
+        reader(objects, resume=resume), FakeSink(objects.interfere, b"what was there before"), at_most
     )
 
 
 def _finish(end: ReadEnd, sink: FakeSink) -> None:
-    end.finish_if_over(Output(sink, end.ring, resume=False))
+    end._finish_if_over(Output(sink, end.ring, resume=False))
 
 
-def _join_and_leave(family: FakeFamily) -> None:
-    end = writer(family)
+def _join_and_leave(objects: FakeObjects) -> None:
+    end = writer(objects)
     end.join()
     end.leave()
 
@@ -58,14 +58,14 @@ READING: dict[str, Action] = {
     "receive": _receive(False, None),
     "receive --resume": _receive(True, None),
     "receive --count": _receive(False, 1),
-    "finish": lambda family: _finish(reader(family), FakeSink(family.interfere)),
-    "unread": lambda family: reader(family).unread(),
+    "finish": lambda objects: _finish(reader(objects), FakeSink(objects.interfere)),
+    "unread": lambda objects: reader(objects).unread(),
 }
 WRITING: dict[str, Action] = {
     "join and leave": _join_and_leave,
-    "send": lambda family: writer(family).send(MessageSource(b"\xee" * 100), verify=True),
-    "send --resume": lambda family: writer(family).send(MessageSource(b"\xee" * PAGE), resume=True),
-    "send lines": lambda family: writer(family).send_lines(b"one\ntwo\n", 2),
+    "send": lambda objects: writer(objects).send(MessageSource(b"\xee" * 100), verify=True),
+    "send --resume": lambda objects: writer(objects).send(MessageSource(b"\xee" * PAGE), resume=True),
+    "send lines": lambda objects: writer(objects).send_lines(b"one\ntwo\n", 2),
 }
 ACTIONS = {**READING, **WRITING}
 
@@ -109,7 +109,7 @@ def age_channel(memory: bytearray, age: int) -> None:
         ring.release()
 
 
-def scribble(family: FakeFamily, memory: bytearray, schedule: list[tuple[int, Poke]]) -> None:
+def scribble(objects: FakeObjects, memory: bytearray, schedule: list[tuple[int, Poke]]) -> None:
     """Let a peer make each store of `schedule` as many steps after the one before as it says."""
 
     def steps() -> Iterator[None]:
@@ -122,13 +122,13 @@ def scribble(family: FakeFamily, memory: bytearray, schedule: list[tuple[int, Po
         raise AssertionError(f"no end after {STEPS} steps")
 
     ticking = steps()
-    family.interfere.act = lambda: next(ticking)
+    objects.interfere.act = lambda: next(ticking)
 
 
 def run_scenario(action: str, memory: bytearray, schedule: list[tuple[int, Poke]], tokens: int) -> None:
     """Run `action` on `memory`; passes over the errors that a person gets as one line, and over no other."""
     with suppress(*ONE_LINE):
-        family = FakeFamily(memory)
-        family.full_slots.value = tokens
-        scribble(family, memory, schedule)
-        ACTIONS[action](family)
+        objects = FakeObjects(memory)
+        objects.full_slots.value = tokens
+        scribble(objects, memory, schedule)
+        ACTIONS[action](objects)

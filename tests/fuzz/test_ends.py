@@ -1,4 +1,4 @@
-"""Hostile bytes against both ends of the ring, at rest and while they run, over a family in a bytearray.
+"""Hostile bytes against both ends of the ring, at rest and while they run, over objects in a bytearray.
 
 Promised of every case: it works, or it ends with an error that run turns into one line; it ends; the reader
 stores nothing outside the header and its own `taken`, the writer nothing outside the one slot that it fills.
@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.channel.ring import Ring
-from common.cli.streams import MessageSource
+from common.cli.sources import MessageSource
 from common.errors import BadSegment, CallFailed, TimedOut
 from common.layout import FINISHED, FIRST, LAST, PAGE, REMOVED, UNKNOWN, Header, OutputNote
 from tests.fuzz.effort import effort
-from tests.fuzz.fakes import GEOMETRY, FakeFamily, FakeSink, add_fragment, open_memory
+from tests.fuzz.fakes import GEOMETRY, FakeObjects, FakeSink, add_fragment, open_memory
 from tests.fuzz.pokes import SLOT_FIELDS, Poke, header_poke, pokes, slot_poke
 from tests.fuzz.scenarios import (
     ACTIONS,
@@ -102,9 +102,9 @@ def test_the_reader_names_what_is_wrong(stores: list[Poke], complaint: str) -> N
     memory = honest_channel(3)
     for store in stores:
         store.into(memory)
-    family = FakeFamily(memory)
+    objects = FakeObjects(memory)
     with pytest.raises(BadSegment, match=complaint):
-        receive_all(reader(family), FakeSink(family.interfere))
+        receive_all(reader(objects), FakeSink(objects.interfere))
 
 
 @pytest.mark.parametrize("record", [2**64 - 2, 2**64 - 1])
@@ -114,7 +114,7 @@ def test_a_writer_that_follows_the_last_record_number(record: int, fields: dict[
     with memoryview(memory) as view:
         add_fragment(view, b"x", record=record, **fields)
     with suppress(BadSegment):
-        writer(FakeFamily(memory)).send(MessageSource(b"next"))
+        writer(FakeObjects(memory)).send(MessageSource(b"next"))
 
 
 @pytest.mark.parametrize("tail", [0, 2, 3])
@@ -125,14 +125,14 @@ def test_a_tail_moved_inside_a_record_is_no_success(tail: int) -> None:
         for index, flags in enumerate((FIRST, 0, LAST)):
             fields = {"record": 0, "offset": 4 * index, "total": 12, "flags": flags, "records": int(flags == LAST)}
             add_fragment(view, b"abc%d" % index, **fields)
-    family, moved = FakeFamily(memory), header_poke("tail", tail)
+    objects, moved = FakeObjects(memory), header_poke("tail", tail)
     header_poke("writers_joined", 1).into(memory)
     header_poke("writers_left", 1).into(memory)
-    sink = FakeSink(family.interfere)
+    sink = FakeSink(objects.interfere)
     # The first look at the memory after the first fragment went out and was committed.
-    family.interfere.act = lambda: moved.into(memory) if Header(family.memory).tail == 1 else None
+    objects.interfere.act = lambda: moved.into(memory) if Header(objects.memory).tail == 1 else None
     with pytest.raises(BadSegment, match="tail"):
-        receive_all(reader(family), sink)
+        receive_all(reader(objects), sink)
 
 
 @pytest.mark.parametrize(
@@ -151,21 +151,21 @@ def test_a_number_scribbled_between_its_check_and_its_use(
 
     monkeypatch.setattr(Ring, "lag", lag)
     with pytest.raises(BadSegment, match="cannot be counted further"):
-        ACTIONS[action](FakeFamily(memory))
+        ACTIONS[action](FakeObjects(memory))
 
 
 @pytest.mark.parametrize("state", [FINISHED, REMOVED, 0, 77])
 def test_a_state_that_flips_under_a_writer_hangs_nobody(state: int) -> None:
     """Once the store is there the writer goes on or ends; it must not wait for a turn that it holds itself."""
     memory = open_memory()
-    family = FakeFamily(memory)
-    end = writer(family)
+    objects = FakeObjects(memory)
+    end = writer(objects)
     end.join()
     header_poke("state", state).into(memory)
     with suppress(BadSegment):
         end.send_lines(b"one\n", 1)
         end.send_lines(b"two\n", 1)
-    assert family.writer_turn.value == 1
+    assert objects.writer_turn.value == 1
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -176,11 +176,11 @@ def test_finished_with_unread_records_is_no_success(gone: bool) -> None:
     header_poke("state", FINISHED).into(memory)
     header_poke("writers_joined", 1).into(memory)
     header_poke("writers_left", 1).into(memory)
-    family = FakeFamily(memory)
-    family.full_slots.gone = gone
-    sink = FakeSink(family.interfere)
+    objects = FakeObjects(memory)
+    objects.full_slots.gone = gone
+    sink = FakeSink(objects.interfere)
     with suppress(BadSegment, CallFailed):
-        receive_all(reader(family), sink)
+        receive_all(reader(objects), sink)
         assert bytes(sink.content) == b"unread"
 
 
@@ -188,23 +188,23 @@ def test_finished_with_unread_records_is_no_success(gone: bool) -> None:
 def test_tokens_without_end_do_not_outrun_the_timeout(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
     """Each wait gets a forged token at once, so the clock alone must bring the heartbeats, and with them the end."""
     memory = honest_channel(3 if action == "send" else 0)
-    family = FakeFamily(memory)
-    family.writers.value = 1
-    family.empty_slots.value = family.full_slots.value = 32767
-    scribble(family, memory, [])
+    objects = FakeObjects(memory)
+    objects.writers.value = 1
+    objects.empty_slots.value = objects.full_slots.value = 32767
+    scribble(objects, memory, [])
     monkeypatch.setattr("common.channel.end.monotonic", itertools.count(0, 0.01).__next__)
     with pytest.raises(TimedOut):
-        ACTIONS[action](family)
+        ACTIONS[action](objects)
 
 
 def test_lines_that_vanish_while_they_are_counted() -> None:
     """The newlines go away between the reader's looks at them."""
     memory = honest_channel(1)
-    family = FakeFamily(memory)
-    family.interfere.act = lambda: memory.__setitem__(slice(GEOMETRY.payloads_at, GEOMETRY.payloads_at + 6), b"xxxxxx")
-    sink = FakeSink(family.interfere)
+    objects = FakeObjects(memory)
+    objects.interfere.act = lambda: memory.__setitem__(slice(GEOMETRY.payloads_at, GEOMETRY.payloads_at + 6), b"xxxxxx")
+    sink = FakeSink(objects.interfere)
     with suppress(*ONE_LINE):
-        receive_all(reader(family), sink, at_most=1)
+        receive_all(reader(objects), sink, at_most=1)
     assert len(sink.content) <= 6
 
 
@@ -219,7 +219,7 @@ CHECKED_DATA = bytes(range(256)) * (PAGE // 256) + b"the rest"
 @functools.cache
 def _checked_bytes() -> bytes:
     memory = open_memory()
-    end = writer(FakeFamily(memory))
+    end = writer(FakeObjects(memory))
     end.join()
     end.send(MessageSource(CHECKED_DATA), verify=True)
     end.send_lines(LINES_OF_TWO, 2, verify=True)
@@ -234,11 +234,11 @@ def _checked_channel() -> tuple[bytearray, bytes]:
 
 def _received(memory: bytearray) -> bytes | None:
     """What a reader puts out of a channel that three fragments are left in; None when it fails."""
-    family = FakeFamily(memory)
-    family.full_slots.value = GEOMETRY.slot_count
-    sink = FakeSink(family.interfere)
+    objects = FakeObjects(memory)
+    objects.full_slots.value = GEOMETRY.slot_count
+    sink = FakeSink(objects.interfere)
     try:
-        receipts = receive_all(reader(family), sink)
+        receipts = receive_all(reader(objects), sink)
     except ONE_LINE:
         return None
     return None if any(receipt.aborted for receipt in receipts) else bytes(sink.content)
@@ -284,15 +284,15 @@ def test_a_lying_note_costs_no_more_than_one_fragment(lies: list[OutputNote], ta
     """
     memory = honest_channel(3)
     header_poke("tail", tail).into(memory)
-    family = FakeFamily(memory)
-    header = Header(family.memory)
+    objects = FakeObjects(memory)
+    header = Header(objects.memory)
     for lie in lies:
         header.note_output(lie)
-    length = reader(family).ring.read_slot(tail).length
+    length = reader(objects).ring.read_slot(tail).length
     before = b"k" * size
-    sink = FakeSink(family.interfere, before)
+    sink = FakeSink(objects.interfere, before)
     with suppress(*ONE_LINE):
-        reader(family, resume=True).receive(sink)
+        reader(objects, resume=True).receive(sink)
     kept = len(sink.content) - len(bytes(sink.content).lstrip(b"k"))
     assert kept >= size - length
 
@@ -300,10 +300,10 @@ def test_a_lying_note_costs_no_more_than_one_fragment(lies: list[OutputNote], ta
 def test_a_true_note_is_obeyed() -> None:
     """The counterpart: what a dead reader put out and did not commit is cut off, to the byte."""
     memory = honest_channel(1)
-    family = FakeFamily(memory)
-    Header(family.memory).note_output(OutputNote(0, 1, 2, 10))
-    sink = FakeSink(family.interfere, b"k" * 10 + b"a\nb")
-    receive_all(reader(family, resume=True), sink)
+    objects = FakeObjects(memory)
+    Header(objects.memory).note_output(OutputNote(0, 1, 2, 10))
+    sink = FakeSink(objects.interfere, b"k" * 10 + b"a\nb")
+    receive_all(reader(objects, resume=True), sink)
     assert bytes(sink.content) == b"k" * 10 + b"a\nb\nc\n"
 
 
@@ -317,11 +317,11 @@ def test_checked_data_is_right_or_refused_under_pokes(data: st.DataObject) -> No
         slot_poke, st.integers(0, 1), st.sampled_from(["length", "record", "offset", "total", "crc32"]), st.integers(0)
     )
     schedule = data.draw(st.lists(st.tuples(st.integers(0, 8), slot), max_size=3))
-    family = FakeFamily(memory)
-    scribble(family, memory, schedule)
-    sink = FakeSink(family.interfere)
+    objects = FakeObjects(memory)
+    scribble(objects, memory, schedule)
+    sink = FakeSink(objects.interfere)
     with suppress(*ONE_LINE):
-        receive_all(reader(family), sink)
+        receive_all(reader(objects), sink)
         assert bytes(sink.content) == CHECKED_DATA
 
 
@@ -342,17 +342,17 @@ def _scribbling_crc32(memory: bytearray, *, before: bool) -> Callable[[Any], int
 def test_verify_writes_out_the_very_bytes_that_it_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer changes the slot between the reader's checksum and its write."""
     memory, data = _checked_channel()
-    monkeypatch.setattr("common.channel.read.zlib.crc32", _scribbling_crc32(memory, before=False))
+    monkeypatch.setattr("common.channel.fragments.zlib.crc32", _scribbling_crc32(memory, before=False))
     assert _received(memory) == data
 
 
 def test_verify_sums_the_very_bytes_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer changes the slot between the writer's reading into it and its checksum."""
     memory = open_memory()
-    end = writer(FakeFamily(memory))
+    end = writer(FakeObjects(memory))
     end.join()
     with monkeypatch.context() as patched:
-        patched.setattr("common.channel.read.zlib.crc32", _scribbling_crc32(memory, before=True))
+        patched.setattr("common.channel.write.zlib.crc32", _scribbling_crc32(memory, before=True))
         end.send(MessageSource(b"the very bytes"), verify=True)
     end.leave()
     assert _received(memory) in (None, b"the very bytes")

@@ -19,28 +19,27 @@ from hypothesis import strategies as st
 
 from common.cli import control
 from common.errors import BadSegment
-from common.ipc import sysv_calls as sysv
+from common.ipc.family import ChannelObjects
 from common.ipc.lifecycle import Wanted, find_channel, join_channel, open_channel
 from common.ipc.place import Place
-from common.ipc.sysv import SysvObjects
 from common.layout import HALF_MADE, MAGIC, PAGE
 from common.show.status import read_status
 from tests.fuzz.crafted import attached, falsified_channel
 from tests.fuzz.effort import effort
 from tests.fuzz.pokes import Poke, header_poke, pokes
 from tests.fuzz.scenarios import ONE_LINE
-from tests.in_process import ignore
+from tests.in_process import FAMILY, sysv
 
 Visit = Callable[[Place], Any]
 
 
-def _detached(family: SysvObjects | None) -> None:
+def _detached(family: ChannelObjects | None) -> None:
     if family:
         family.detach()
 
 
 def _status(place: Place) -> None:
-    family = find_channel(place, observe=True)
+    family = find_channel(FAMILY, place, observe=True)
     try:
         read_status(family)
     finally:
@@ -48,13 +47,13 @@ def _status(place: Place) -> None:
 
 
 VISITS: dict[str, Visit] = {
-    "a reader joins": lambda place: _detached(open_channel(place, ignore)),
-    "a writer joins": lambda place: _detached(join_channel(place, Wanted(None, None, 0o660, False), ignore)),
+    "a reader joins": lambda place: _detached(open_channel(FAMILY, place)),
+    "a writer joins": lambda place: _detached(join_channel(FAMILY, place, Wanted(None, None, 0o660, False))),
     "a writer joins with a wish": lambda place: _detached(
-        join_channel(place, Wanted(2, 2 * PAGE, 0o660, True), ignore)
+        join_channel(FAMILY, place, Wanted(2, 2 * PAGE, 0o660, True))
     ),
     "somebody looks": _status,
-    "somebody removes": control._remove,
+    "somebody removes": lambda place: control._remove(FAMILY, place),
 }
 every_visit = pytest.mark.parametrize("visit", VISITS.values(), ids=VISITS)
 

@@ -13,12 +13,11 @@ from typing import NamedTuple
 import pytest
 import sysv_ipc
 
-from common.ipc import sysv_calls as sysv
 from common.layout import FINISHED, HALF_MADE, MAGIC, PAGE
 from tests.fuzz.crafted import PAYLOAD, falsified_channel, foreign_segment
 from tests.fuzz.pokes import Poke, header_poke, slot_poke
 from tests.helpers import Finished, Pair
-from tests.in_process import objects
+from tests.in_process import objects, sysv
 
 WORKS = ""
 EVERYTHING = ["segment", "full_slots", "empty_slots", "writer_turn", "reader_turn", "writers"]

@@ -19,10 +19,9 @@ from random import Random
 
 import pytest
 
-from common.ipc import sysv_calls as sysv
 from common.layout import SEMAPHORES
 from tests.helpers import PATIENCE, ROOT, Finished, Pair, finish, wait_until
-from tests.in_process import place_of, remove_objects
+from tests.in_process import place_of, remove_objects, sysv
 
 SIZE = 8 * 2**20
 SOON = 3.0  # seconds without progress, after which a program with a dead peer gives up

@@ -178,9 +178,15 @@ def test_c_sees_which_file_the_last_record_was_begun_from(pair: Pair, peek: Peek
     assert pair.read().out == b"hello\ncontent"
 
 
+def attach(pair: Pair) -> sysv_ipc.SharedMemory:
+    status = pair.status()
+    assert status
+    return sysv_ipc.attach(status["segment"]["id"])
+
+
 def test_c_checks_the_same_crc(pair: Pair, peek: Peek) -> None:
     pair.write("--verify", "hello")
-    segment = sysv_ipc.attach(pair.status()["segment"]["id"])  # type: ignore[index]
+    segment = attach(pair)
     memory = memoryview(segment)
     at = read_geometry(memory).payloads_at
     memory[at] ^= 1
@@ -231,7 +237,7 @@ def test_c_believes_nothing_that_it_has_not_checked(
     pair: Pair, peek: Peek, offset: int, value: bytes, why: bytes
 ) -> None:
     pair.write("hello")
-    segment = sysv_ipc.attach(pair.status()["segment"]["id"])  # type: ignore[index]
+    segment = attach(pair)
     before = segment.read(len(value), offset)
     segment.write(value, offset)
     done = peek("--cat", pair.key_path)

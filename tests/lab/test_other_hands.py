@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 import sysv_ipc
 
-from common.ipc import sysv_calls as sysv
 from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel
 from common.ipc.sysv import SysvObjects
 from common.layout import SEMAPHORES
 from tests.faults.tools import private_mounts
 from tests.helpers import Pair, wait_until
-from tests.in_process import as_nobody, objects, place_of, python
+from tests.in_process import FAMILY, as_nobody, objects, place_of, python, sysv
 from tests.lab.shell import STRANGER, second_user
 
 
 def family_of(pair: Pair) -> SysvObjects:
     """The channel, to look at; detach it."""
-    return find_channel(place_of(pair.key_path), observe=True)
+    found = find_channel(FAMILY, place_of(pair.key_path), observe=True)
+    assert isinstance(found, SysvObjects)
+    return found
 
 
 def ipcrm(pair: Pair, name: str) -> None:
@@ -50,7 +51,7 @@ def of_a_stranger(pair: Pair) -> None:
     """A channel that another user made, open to everybody, with a record in it that nobody has read."""
     second_user()  # root, or skip
     with as_nobody():
-        create_channel(place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
+        create_channel(FAMILY, place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
     assert pair.write("--quiet", "kept").code == 0
 
 
@@ -110,7 +111,7 @@ def test_whoever_may_remove_may_do_so_in_any_namespace(pair: Pair) -> None:
 
 ASK = """
 import ctypes, sys
-from common.ipc import sysv_calls as sysv
+from tests.in_process import sysv
 assert not ctypes.CDLL(None).unshare(0x10000000)  # CLONE_NEWUSER
 print("outside", flush=True)
 sys.stdin.readline()
@@ -139,7 +140,7 @@ def test_asking_gives_nothing_away(pair: Pair) -> None:
         assert child.stdout.readline() == "(65534, 65534) (65534, 65534)\n"
     assert child.returncode == 0
     family = family_of(pair)
-    for owned in (family.stat(), sysv.stat_semaphore(family.open_semaphore(0))):
+    for owned in (family.stat(), sysv.stat_semaphore(family.semaphores.open(0))):
         assert (owned.uid, owned.gid) == (1, 1)
     family.detach()
     assert pair.read("--quiet").out == b"kept\n"
@@ -192,7 +193,7 @@ def orphaned(pair: Pair) -> list[int]:
     """The ids of the semaphores of a channel that has lost its segment."""
     assert pair.write("--quiet", "lost").code == 0
     family = family_of(pair)
-    ids = [family.open_semaphore(index).id for index in range(len(SEMAPHORES))]
+    ids = [family.semaphores.open(index).id for index in range(len(SEMAPHORES))]
     family.detach()
     ipcrm(pair, "segment")
     return ids
@@ -245,7 +246,7 @@ def test_remove_says_what_was_gone_and_what_stays(pair: Pair) -> None:
     done = pair.write("--quiet", "--remove")
     assert done.code == 1 and done.err.count("\n") == 1, done
     assert done.err.startswith(
-        "writer: removed 3 semaphores"
+        "writer: shmctl(IPC_RMID): removed 3 semaphores"
         f" (writers was gone; left semaphore {other.id} (full_slots): the channel does not note it), marked segment"
     ), done
     assert objects(place_of(pair.key_path)) == ["full_slots"]

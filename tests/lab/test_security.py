@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import sysv_ipc
 
+from common.channel.patience import Patience
 from common.errors import ChannelError
 from common.ipc.doorway import FlockDoorway
 from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel, open_channel
@@ -35,8 +36,8 @@ from common.layout import (
     Header,
     read_geometry,
 )
-from tests.helpers import Pair, clear_away, finish, left_behind, wait_until
-from tests.in_process import as_nobody, place_of
+from tests.helpers import PATIENCE, Pair, clear_away, finish, left_behind, wait_until
+from tests.in_process import FAMILY, LISTENER, as_nobody, place_of, sysv
 from tests.lab.calls import calls_in
 from tests.lab.shell import ended, second_user, start, strace
 
@@ -122,7 +123,7 @@ def test_root_without_the_right_to_remove_changes_nothing(pair: Pair) -> None:
     """A container's root has no CAP_SYS_ADMIN: another user's data must outlive its --remove."""
     shorn = [*second_user()[:1], "--bounding-set=-sys_admin"]  # needs root and setpriv, or skips
     with as_nobody():
-        create_channel(place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
+        create_channel(FAMILY, place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
     pair.write("hello")
     before = _lasting(pair)
     done = pair.under(*shorn).write("--quiet", "--remove")
@@ -138,9 +139,9 @@ def test_root_without_the_right_to_remove_changes_nothing(pair: Pair) -> None:
 
 @contextmanager
 def _observing(pair: Pair) -> Iterator[memoryview]:
-    doorway = FlockDoorway(str(pair.key_path), lambda _: None)
+    doorway = FlockDoorway(str(pair.key_path), Patience(PATIENCE, LISTENER))
     with doorway:
-        family = find_channel(Place.of(str(pair.key_path), 0, doorway.identity()), observe=True)
+        family = find_channel(FAMILY, Place.of(sysv, str(pair.key_path), 0, doorway.identity()), observe=True)
     yield family.memory
     family.detach()
     doorway.close()
@@ -298,9 +299,9 @@ def test_a_key_path_swapped_under_us_joins_nothing(pair: Pair) -> None:
     other = pair.directory / "other"
     other.touch()
     pair.write("hello")
-    doorway = FlockDoorway(str(other), lambda _: None)
+    doorway = FlockDoorway(str(other), Patience(PATIENCE, LISTENER))
     with doorway, pytest.raises(ChannelError, match="already belongs to another path"):
-        open_channel(Place.of(str(pair.key_path), 0, doorway.identity()), print)
+        open_channel(FAMILY, Place.of(sysv, str(pair.key_path), 0, doorway.identity()))
     doorway.close()
     assert pair.read().out == b"hello\n"
 

@@ -37,10 +37,9 @@ MUTATIONS = (
     Mutation(
         "commit before the fill",
         """\
-                number = self._free_slot()
+                self.listener.tell(Step.FILL, number)
                 with self.ring.payload(""",
         """\
-                number = self._free_slot()
                 self.ring.header.head = number + 1
                 with self.ring.payload(""",
         "no failure",
@@ -57,6 +56,7 @@ MUTATIONS = (
         "commit before the slot's header",
         """\
         self.ring.write_slot(number, slot)
+        self.listener.tell(Step.PUBLISH, number, slot)
         fence()  # whoever sees the new head sees the slot filled
         self.ring.header.head = number + 1  # the commit
 """,
@@ -84,6 +84,7 @@ MUTATIONS = (
         "release before the tail moves",
         """\
         self.ring.header.tail = number + 1  # the commit
+        self.listener.tell(Step.FREE, number)
         self.objects.empty_slots.release()
 """,
         """\
@@ -137,14 +138,12 @@ MUTATIONS = (
         "the end is decided outside the doorway",
         """\
         with self.doorway:
-            if not self.drained():
-                return False
             ending = self.ending()
-""",
+            if ending is Ending.TORN""",
         """\
         ending = self.ending()
         with self.doorway:
-""",
+            if ending is Ending.TORN""",
         "no failure",
         TWO_WRITERS,
     ),
@@ -194,8 +193,8 @@ MUTATIONS = (
     ),
     Mutation(
         "--resume begins at the dead writer's last fragment, not behind it",
-        "return last.record, last.end\n",
-        "return last.record, last.offset\n",
+        "return (last.record, last.end) if continues",
+        "return (last.record, last.offset) if continues",
         "no failure",
         WRITER_DIES._replace(resume=True),
     ),
@@ -237,8 +236,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a record's end does not end the reader's turn",
-        "if not slot.ends_record:\n            return None\n        if slot.flags & ABORTED:",
-        "if slot.flags & ABORTED:",
+        "ended = end < slot.length or slot.ends_record",
+        "ended = True",
         "no tear",
         Setting(((2,),), 2),
     ),
@@ -264,8 +263,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a writer that is interrupted says goodbye",
-        "        if self.all_said:\n            self._say_goodbye()",
-        "        if True:\n            self._say_goodbye()",
+        "        if self.all_said:\n            self._input.say_goodbye()",
+        "        if True:\n            self._input.say_goodbye()",
         "no false success",
         ONE._replace(quitters=1),
     ),
@@ -285,8 +284,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a reader with --resume waits for nobody",
-        "ending is Ending.OVER or (ending is Ending.BROKEN_OFF and not (self.resume and self._can_be_settled()))",
-        "ending is Ending.OVER or ending is Ending.BROKEN_OFF",
+        "if ending is not Ending.BROKEN_OFF or not self.resume:",
+        "if True:",
         "who resumes waits",
         RESUMED._replace(patient=True),
     ),
@@ -299,7 +298,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a writer says goodbye when it joins",
-        "        header.writers_joined = self.ring.header.count_joined() if self._successor else self._place\n",
+        "        header.writers_joined = self._ring.header.count_joined() if self._successor else self._place\n",
         "        header.writers_joined = header.writers_left = self._place\n",
         "no false success",
         DIES,
@@ -313,15 +312,15 @@ MUTATIONS = (
     ),
     Mutation(
         "the successor of a dead writer counts itself again",
-        "self.ring.header.count_joined() if self._successor else self._place\n",
-        "self.ring.header.count_joined() + 1 if self._successor else self._place\n",
+        "self._ring.header.count_joined() if self._successor else self._place\n",
+        "self._ring.header.count_joined() + 1 if self._successor else self._place\n",
         "no false alarm",
         RESUMED,
     ),
     Mutation(
         "the successor of a dead writer does not say goodbye for it",
-        "left = min(self.ring.header.count_left() + own + for_the_dead, UNKNOWN)",
-        "left = min(self.ring.header.count_left() + own, UNKNOWN)",
+        "left = min(self._ring.header.count_left() + own + for_the_dead, UNKNOWN)",
+        "left = min(self._ring.header.count_left() + own, UNKNOWN)",
         "no false alarm",
         RESUMED,
     ),
@@ -342,15 +341,15 @@ MUTATIONS = (
     ),
     Mutation(
         "a goodbye that stands in the note goes with it",
-        "        self.ring.header.writers_left = self.ring.header.count_left()\n        self.ring.header.note_input",
-        "        self.ring.header.note_input",
+        "        self._ring.header.writers_left = self._ring.header.count_left()\n        self._ring.header.note_input",
+        "        self._ring.header.note_input",
         "no false alarm",
         RESUMED,
     ),
     Mutation(
         "a record that was noted and not begun is not its successor's",
-        "        if self.ring.header.input_record == record:  # of a dead",
-        "        if False:  # of a dead",
+        "        if self._ring.header.input_record == record:",
+        "        if False:",
         "no false alarm",
         RESUMED,
     ),
@@ -363,15 +362,15 @@ MUTATIONS = (
     ),
     Mutation(
         "a file is noted outside the doorway",
-        "        with self.doorway:\n            note = header.input_note()\n            if note.owed",
+        "        with self._doorway:\n            note = header.input_note()\n            if note.owed",
         "        if True:\n            note = header.input_note()\n            if note.owed",
         "one at a time",
         ONE,
     ),
     Mutation(
         "a reader that begins inside a record says nothing",
-        "self._tell(News.CONTINUED if whole else News.HEADLESS, begun, slot",
-        "self._tell(News.CONTINUED, begun, slot",
+        "if slot.flags & ABORTED or kept >= begun:",
+        "if True:",
         "no false success",
         WRITER_DIES,
     ),
@@ -386,12 +385,13 @@ MUTATIONS = (
         "a torn record is counted after the tail moves",
         """\
             self.ring.header.records_torn = min(torn + 1, UNKNOWN)
-        self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        self._expected = self._expected.behind(number, slot)
+        self.listener.tell(Step.COMMIT, number, slot)
         fence()  # the bytes are out before anybody may fill their slot anew
         self.ring.header.tail = number + 1  # the commit
 """,
         """\
-        self._expected = _Expected(number + 1, slot.record + slot.records, 0 if slot.ends_record else slot.end)
+        self._expected = self._expected.behind(number, slot)
         self.ring.header.tail = number + 1  # the commit
         if slot.flags & ABORTED:
             self.ring.header.records_torn = min(torn + 1, UNKNOWN)

@@ -20,14 +20,16 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
 
-from common.channel import end, ending, output, read, write
+from common.channel import end, ending, finish, fragments, input, output, read, write
+from common.channel.listener import Listener, News
+from common.channel.patience import Patience
 from common.channel.ring import Ring
 from common.errors import Gone, TornRecord
 from common.layout import _U64, ABORTED, FINISHED, SEMAPHORES, SLOT, TAKEN_OFFSET, FileId, Header, SlotHeader
 from tests.model.monitor import Plan, Record
 from tests.model.world import FRAGMENT, GONE, Operation, compact, new_memory
 
-FILES = tuple(Path(module.__file__ or "") for module in (ending, end, output, write, read))
+FILES = tuple(Path(module.__file__ or "") for module in (ending, end, output, input, write, fragments, finish, read))
 
 
 def channel_source() -> str:
@@ -275,9 +277,12 @@ class SimulatedFamily:
     def check_removable(self) -> None:
         """Everybody may."""
 
-    def remove(self) -> None:
+    def remove_semaphores(self) -> None:
         for name in SEMAPHORES:
             ask("remove semaphore", name)
+
+    def remove(self) -> None:
+        self.remove_semaphores()
         ask("remove segment")
 
     def detach(self) -> None:
@@ -342,15 +347,23 @@ class Program(NamedTuple):
     at_most: int | None = None
 
 
+class _Ear(Listener):
+    """A person who hears of torn records."""
+
+    def news(self, news: News) -> None:
+        if "torn" in news.text:
+            ask("report torn")
+
+
 def run(channel: Any, program: Program, plan: Plan) -> str:
     """The body of a process. The flow is that of writer.py and reader.py."""
-    patience = channel.Patience(None, lambda *_: None)
+    patience = Patience(None, Listener())
     try:
         if program.writes:
             _write(channel, patience, plan, program)
         else:
             while True:
-                _read(channel, patience, plan, program)
+                _read(channel, plan, program)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "done"
@@ -407,15 +420,14 @@ def _send(end: Any, record: Record, resume: bool) -> None:
         end.send(_Source(record))  # another writer had gone on: what we began was given up
 
 
-def _read(channel: Any, patience: Any, plan: Plan, program: Program) -> None:
+def _read(channel: Any, plan: Plan, program: Program) -> None:
     """One reader.py after another, as `while true; do reader.py; done` would run them."""
     doorway = _Doorway()
     ask("wait for a channel")
     with doorway:
         if not ask("open", plan.slots, False):
             return
-    end = channel.ReadEnd(SimulatedFamily(plan.slots), doorway, patience, resume=program.resume)
-    end.hear = lambda news, *_: ask("report torn") if news in (channel.News.TORN, channel.News.TORN_BEFORE) else None
+    end = channel.ReadEnd(SimulatedFamily(plan.slots), doorway, Patience(None, _Ear()), resume=program.resume)
     receipt, success, sink = None, True, _Stream(settled=program.resume)
     at_most = program.at_most
     try:
@@ -580,4 +592,4 @@ def _plain(value: Any) -> Any:
     return getattr(value, "__qualname__", type(value).__name__)
 
 
-_REMEMBERING = ("WriteEnd", "ReadEnd", "Output", "_Source", "_Stream", "SharedView")
+_REMEMBERING = ("WriteEnd", "ReadEnd", "Input", "Output", "_Source", "_Stream", "SharedView")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import layout
-from common.channel import end, ending, output, read, ring, write
+from common.channel import end, ending, finish, fragments, input, output, read, ring, write
 from common.layout import Header
 from tests.model import explorer
 from tests.model.explorer import (
@@ -172,7 +172,11 @@ def loads(node: ast.AST) -> int:
 SHARED = {name for name in vars(SimulatedHeader) if hasattr(vars(SimulatedHeader)[name], "__set__")}
 
 
-@pytest.mark.parametrize("source", [layout, ring, ending, end, output, write, read], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "source",
+    [layout, ring, ending, end, output, input, write, fragments, finish, read],
+    ids=lambda module: module.__name__,
+)
 def test_no_statement_loads_two_fields(source: ModuleType) -> None:
     """The first would wait on Python's stack for the second, where fingerprint() cannot see it."""
     statements = [node for node in ast.walk(ast.parse(inspect.getsource(source))) if isinstance(node, ast.stmt)]
@@ -235,7 +239,7 @@ def test_the_monitor_allows_no_repeat_of_what_was_committed() -> None:
         seen.put_out(3, b"A00.")
 
 
-def end(seen: Seen, reader: int, debts: Debts, *, success: bool, over: bool = True, patient: bool = False) -> Seen:
+def ended(seen: Seen, reader: int, debts: Debts, *, success: bool, over: bool = True, patient: bool = False) -> Seen:
     return seen.ended(reader, success, over, finished=True, patient=patient, debts=debts)
 
 
@@ -253,8 +257,8 @@ TORN = THROUGH.left(0).noted("aborted", by_writer=True)
 )
 def test_success_with_an_open_debt_is_false(debts: Debts) -> None:
     with pytest.raises(Violation, match="no false success"):
-        end(SEEN._replace(informed=4), 2, debts, success=True)
-    assert end(SEEN._replace(informed=4), 2, debts, success=False)
+        ended(SEEN._replace(informed=4), 2, debts, success=True)
+    assert ended(SEEN._replace(informed=4), 2, debts, success=False)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +273,8 @@ def test_success_with_an_open_debt_is_false(debts: Debts) -> None:
 )
 def test_no_success_without_a_debt_is_an_alarm_for_nothing(debts: Debts) -> None:
     with pytest.raises(Violation, match="no false alarm"):
-        end(SEEN, 2, debts, success=False)
-    assert end(SEEN, 2, debts, success=True)
+        ended(SEEN, 2, debts, success=False)
+    assert ended(SEEN, 2, debts, success=True)
 
 
 @pytest.mark.parametrize(
@@ -278,30 +282,30 @@ def test_no_success_without_a_debt_is_an_alarm_for_nothing(debts: Debts) -> None
 )
 @pytest.mark.parametrize("success", [True, False])
 def test_a_writer_killed_in_the_doorway_may_count_or_not(debts: Debts, success: bool) -> None:
-    assert end(SEEN, 2, debts, success=success)
+    assert ended(SEEN, 2, debts, success=success)
 
 
 def test_a_reader_without_the_beginning_of_a_record_has_no_success() -> None:
     seen = SEEN.put_out(2, b"A00.").noted(2, "consumed").died(2).put_out(2, b"A01")
     for over in (True, False):
         with pytest.raises(Violation, match="no false success"):
-            end(seen, 2, Debts(), success=True, over=over)
-    assert end(end(seen, 2, Debts(), success=False), 2, Debts(), success=True), "the next one lacks nothing"
+            ended(seen, 2, Debts(), success=True, over=over)
+    assert ended(ended(seen, 2, Debts(), success=False), 2, Debts(), success=True), "the next one lacks nothing"
 
 
 def test_a_reader_that_repeats_what_a_dead_one_put_out_has_the_beginning() -> None:
     seen = SEEN.put_out(2, b"A00.").died(2).put_out(3, b"A00.").noted(3, "consumed").put_out(3, b"A01")
-    assert end(seen, 3, Debts(), success=True)
+    assert ended(seen, 3, Debts(), success=True)
 
 
 def test_a_torn_record_has_to_be_told_by_every_reader_that_sees_the_end() -> None:
     with pytest.raises(Violation, match="torn is told"):
-        end(SEEN, 2, TORN, success=False)
+        ended(SEEN, 2, TORN, success=False)
 
 
 def test_a_reader_that_waits_for_a_successor_does_not_end_without() -> None:
     with pytest.raises(Violation, match="who resumes waits"):
-        end(SEEN, 2, DEAD, success=False, patient=True)
+        ended(SEEN, 2, DEAD, success=False, patient=True)
 
 
 def test_a_writer_does_not_remove_what_a_reader_has_to_hear_of() -> None:

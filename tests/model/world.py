@@ -317,8 +317,8 @@ def _detach(kernel: Kernel, process: int) -> Outcome:
     index = kernel.attached[process]
     segment = _segment(kernel, process)
     kernel = _attach(_with(kernel, process, segment._replace(debts=segment.debts.left(process))), process, NOWHERE)
-    segment = kernel.segments[index]
-    if segment and segment.marked and index not in kernel.attached:
+    left = kernel.segments[index]
+    if left and left.marked and index not in kernel.attached:
         kernel = _put(kernel, index, None)
     return None, kernel
 

@@ -1,0 +1,108 @@
+"""Where records go: files, pipes and terminals. This file knows descriptors and no segment."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from functools import partial
+
+from common.cli.descriptors import patiently, regular_file
+from common.errors import ChannelError
+from common.layout import MAX_FRAGMENT
+
+
+class StreamSink:
+    """A pipe, a terminal, or a file that somebody else opened. Raises ChannelError for one that a reader is writing."""
+
+    identity: tuple[int, int] | None = None
+
+    def __init__(self, descriptor: int, name: str = "standard output") -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._sizes = deque([0], maxlen=1)
+        self.settled = False
+        self.inode = regular_file(descriptor)
+        # An empty one has no byte of anybody's: it may have the inode of an input that is gone.
+        self.file = self.inode if os.fstat(descriptor).st_size else None
+        if self.inode:
+            self._lock()
+
+    def _lock(self) -> None:
+        """Nobody else may write where we do, but for those who append; the kernel drops the lock with the process."""
+        import fcntl
+
+        if fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & os.O_APPEND:
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ChannelError(
+                f"{self._name}: EWOULDBLOCK (flock): another reader is writing this file; name another --output"
+            ) from None
+
+    @property
+    def size(self) -> int:
+        """Bytes that are out, true at any instant: also when a signal or an error has interrupted write()."""
+        return self._sizes[0]
+
+    def write(self, data: memoryview) -> None:
+        """Put all of `data` out; write(2) may take fewer bytes than it was given.
+
+        Raises OSError; BrokenPipeError when nobody reads any more.
+        """
+        begun = self.size
+        done = 0
+        while done < len(data):
+            with data[done : done + MAX_FRAGMENT] as rest:
+                patiently(self._descriptor, self._name, partial(self._write_some, rest), to_write=True)
+            done = self.size - begun
+
+    def _write_some(self, data: memoryview) -> None:
+        # A signal may raise as soon as a call has returned, before its result has a name: so this is one call, all C.
+        self._sizes.extend(map(self.size.__add__, map(os.write, (self._descriptor,), (data,))))
+
+    def cut(self, size: int) -> None:
+        """A stream cannot be taken back; what an earlier reader put out stays out."""
+
+    def close(self) -> None:
+        """Nothing more comes. Raises OSError for what only now turns out, ChannelError for an output that is gone."""
+
+
+class FileSink(StreamSink):
+    """A regular file of our own (--output); nothing in it is touched before cut()."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, name)
+        self.identity = self.inode
+        self._sizes.append(os.fstat(descriptor).st_size)
+
+    def cut(self, size: int) -> None:
+        """Make the file `size` bytes long and go on behind them. Raises OSError."""
+        os.ftruncate(self._descriptor, size)
+        os.lseek(self._descriptor, size, os.SEEK_SET)
+        self._sizes.append(size)
+
+    def close(self) -> None:
+        """A quota or a network may say only now that it could not be written (close(2)); others may have spoilt it."""
+        status = os.fstat(self._descriptor)
+        try:
+            os.close(self._descriptor)
+        except OSError as error:
+            error.filename = self._name
+            raise
+        if not status.st_nlink:
+            raise ChannelError(f"{self._name} was removed while it was written: what was received is lost with it")
+        if self.settled and status.st_size != self.size:
+            raise ChannelError(
+                f"{self._name} was changed while it was written: it has {status.st_size} bytes, not the {self.size}"
+                " that were received"
+            )
+
+
+def open_output(path: str) -> StreamSink:
+    """--output: a regular file is continued or emptied by the channel, anything else is a stream. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return FileSink(descriptor, path)
+    return StreamSink(descriptor, path)
