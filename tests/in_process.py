@@ -28,7 +28,8 @@ from common.ipc.lifecycle import Wanted, join_channel, open_channel
 from common.ipc.place import Place
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import Semaphore, segment_memory
-from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, FileId, Geometry
+from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, Geometry
+from common.notes import FileId
 from tests.helpers import PATIENCE, ROOT
 
 T = TypeVar("T")

@@ -31,10 +31,10 @@ from common.layout import (
     VERSION,
     Geometry,
     Header,
-    OutputNote,
     SlotHeader,
     read_geometry,
 )
+from common.notes import OutputNote
 from tests.in_process import Died
 
 GEOMETRY = Geometry(slot_count=3, slot_size=2 * PAGE)

@@ -11,7 +11,8 @@ from typing import Protocol
 from common.channel.objects import Doorway
 from common.channel.ring import Ring
 from common.errors import TornRecord
-from common.layout import ABORTED, LINES, UNKNOWN, FileId, InputNote, SlotHeader
+from common.layout import ABORTED, LINES, UNKNOWN, SlotHeader
+from common.notes import FileId, InputNote
 
 
 class Source(Protocol):

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from common.channel.ring import Ring
 from common.errors import ChannelError, TornRecord
-from common.layout import OutputNote, SlotHeader
+from common.layout import SlotHeader
+from common.notes import OutputNote
 
 
 class Sink(Protocol):

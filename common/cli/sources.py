@@ -8,7 +8,8 @@ from collections.abc import Callable
 from common.channel.write import WriteEnd
 from common.cli.descriptors import patiently, read_into, read_some, regular_file
 from common.errors import ChannelError
-from common.layout import UNKNOWN, FileId
+from common.layout import UNKNOWN
+from common.notes import FileId
 
 # read(2) into new bytes takes memory for all that it asks for, in bytes; a slot may be far larger than a line.
 AT_ONCE = 2**20

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from common.channel.ring import Ring
 from common.cli.sources import MessageSource
 from common.errors import BadSegment, CallFailed, TimedOut
-from common.layout import FINISHED, FIRST, LAST, PAGE, REMOVED, UNKNOWN, Header, OutputNote
+from common.layout import FINISHED, FIRST, LAST, PAGE, REMOVED, UNKNOWN, Header
+from common.notes import OutputNote
 from tests.fuzz.effort import effort
 from tests.fuzz.fakes import GEOMETRY, FakeObjects, FakeSink, add_fragment, open_memory
 from tests.fuzz.pokes import SLOT_FIELDS, Poke, header_poke, pokes, slot_poke

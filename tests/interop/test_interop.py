@@ -26,10 +26,10 @@ from common.layout import (
     SLOT,
     UNKNOWN,
     Header,
-    OutputNote,
     SlotHeader,
     read_geometry,
 )
+from common.notes import OutputNote
 from tests.helpers import Pair
 
 HERE = Path(__file__).parent

@@ -25,7 +25,8 @@ from common.channel.listener import Listener, News
 from common.channel.patience import Patience
 from common.channel.ring import Ring
 from common.errors import Gone, TornRecord
-from common.layout import _U64, ABORTED, FINISHED, SEMAPHORES, SLOT, TAKEN_OFFSET, FileId, Header, SlotHeader
+from common.layout import _U64, ABORTED, FINISHED, SEMAPHORES, SLOT, TAKEN_OFFSET, Header, SlotHeader
+from common.notes import FileId
 from tests.model.monitor import Plan, Record
 from tests.model.world import FRAGMENT, GONE, Operation, compact, new_memory
 
