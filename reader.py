@@ -16,7 +16,7 @@ import sys
 from common.channel.listener import Reason, Step
 from common.channel.patience import Patience
 from common.channel.read import ReadEnd
-from common.cli.leaving import command, find_doorway, find_family, find_place, leave, waiting
+from common.cli.leaving import as_argument, command, find_doorway, find_family, find_place, leave, waiting
 from common.cli.options import Options, reader_options
 from common.cli.run import Interrupted, run
 from common.cli.sinks import StreamSink, open_output
@@ -76,7 +76,7 @@ def attach(family: Family, place: Place, doorway: FlockDoorway, options: Options
     try:
         talk.attached(objects, end.ring.geometry)
     except BaseException as error:
-        detach(end, talk, options, error)
+        detach(end, talk, error)
         raise
     return end
 
@@ -86,9 +86,9 @@ def read_and_detach(end: ReadEnd, sink: StreamSink, wanted: int | None, options:
     try:
         over = read(end, sink, wanted, options, talk)
     except BaseException as error:
-        detach(end, talk, options, error)
+        detach(end, talk, error, go_on=how_to_go_on(end, sink, wanted, options))
         raise
-    detach(end, talk, options)
+    detach(end, talk)
     return over
 
 
@@ -111,27 +111,35 @@ def read(end: ReadEnd, sink: StreamSink, wanted: int | None, options: Options, t
     return over
 
 
-def detach(end: ReadEnd, talk: Talk, options: Options, error: BaseException | None = None) -> None:
+def detach(end: ReadEnd, talk: Talk, error: BaseException | None = None, *, go_on: str = "") -> None:
     """Leave the channel, shmdt; when nothing is left in it and nobody writes, shmctl(IPC_RMID) it before.
 
-    After an `error` only an interruption is told what stays, and how to go on.
+    After an `error` only an interruption is told what stays, and how to `go_on`.
     """
-    over, unread = leave(end, end.leave, talk, failed=error is not None)
-    if error is not None and not isinstance(error, Interrupted):
+    gone, names = leave(end, end.leave, talk, failed=error is not None), talk.names
+    if gone.lost or (error is not None and not isinstance(error, Interrupted)):
         return
-    names = talk.names
     if end.removed:
         left = end.objects.removal.left
         talk.say(
             f"{names.remove}: {end.objects.removal}, marked {end.objects} for removal;"
             f" {names.detach}: detached{'' if left else ': nothing is left'}"
         )
-    elif over:
+    elif gone.answer:
         talk.say(f"{names.detach}: detached; the channel stays (--keep)")
     else:
-        resume = ("--output", options.output, "--resume") if end.bytes and options.output is not None else ()
-        go_on = f"; {command('reader', options, *resume)} goes on" if error else ""
-        talk.say(f"{names.detach}: detached; {waiting(unread)}{go_on}")
+        talk.say("; ".join(filter(None, (f"{names.detach}: detached", waiting(gone.unread), go_on))))
+
+
+def how_to_go_on(end: ReadEnd, sink: StreamSink, wanted: int | None, options: Options) -> str:
+    """What someone who is interrupted may do next."""
+    words: list[str] = []
+    if options.output is not None:
+        words += ["--output", as_argument(options.output)]
+        words += ["--resume"] if sink.settled or options.resume else []
+    if wanted is not None:
+        words += ["--count", str(max(wanted - end.records, 1))]
+    return f"{command('reader', options, *words)} goes on"
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ import sys
 from common.channel.listener import Step
 from common.channel.patience import Patience
 from common.channel.write import WriteEnd
-from common.cli.leaving import command, find_doorway, find_family, find_place, leave, waiting, wanted
+from common.cli.leaving import as_argument, command, find_doorway, find_family, find_place, leave, waiting, wanted
 from common.cli.options import Options, writer_options
 from common.cli.run import Interrupted, run
 from common.cli.sources import FileSource, MessageSource, send_lines
 from common.cli.talk import Talk
 from common.cli.tally import Tally
+from common.errors import CallFailed
 from common.ipc.lifecycle import join_channel
 
 
@@ -79,8 +80,14 @@ def attach(record: MessageSource | FileSource | None, options: Options, talk: Ta
         talk.tell(Step.JOIN)
         with doorway:
             objects = join_channel(family, place, wanted(options), options.attach_at)
-            end = WriteEnd(objects, doorway, Patience(options.timeout, talk))
-            end.join(record, resume=options.resume)
+            try:
+                end = WriteEnd(objects, doorway, Patience(options.timeout, talk))
+                end.join(record, resume=options.resume)
+            except CallFailed:  # SEMOPM may be 0: nobody could take part
+                end = None
+                if objects.created:
+                    objects.remove()
+                raise
         talk.attached(objects, end.ring.geometry)
         return end
     except BaseException as error:  # a signal that waited outside the doorway
@@ -110,6 +117,8 @@ def write(
             else:
                 end.send(record, resume=options.resume, verify=options.verify)
         except Interrupted:
+            # One whole record was all that there was to say.
+            end.all_said = record is not None and end.records > 0 and not end.unfinished
             talk.say(tally.summary("sent"))
             raise
     end.all_said = True
@@ -134,13 +143,13 @@ def detach(end: WriteEnd, talk: Talk, error: BaseException | None = None, *, go_
 
     After an `error` only an interruption is told what stays, and how to `go_on`.
     """
-    removed, unread = leave(end, end.leave, talk, failed=error is not None)
-    if error is None or isinstance(error, Interrupted):
-        names = talk.names
-        if removed:
-            talk.say(f"{names.remove}, {names.detach}: removed the channel: nothing is left")
-        else:
-            talk.say("; ".join(filter(None, (f"{names.detach}: detached", waiting(unread), go_on))))
+    left, names = leave(end, end.leave, talk, failed=error is not None), talk.names
+    if left.lost or (error is not None and not isinstance(error, Interrupted)):
+        return
+    if left.answer:
+        talk.say(f"{names.remove}, {names.detach}: removed the channel: nothing is left")
+    else:
+        talk.say("; ".join(filter(None, (f"{names.detach}: detached", waiting(left.unread), go_on))))
 
 
 def how_to_go_on(end: WriteEnd, record: MessageSource | FileSource | None, options: Options) -> str:
@@ -148,10 +157,12 @@ def how_to_go_on(end: WriteEnd, record: MessageSource | FileSource | None, optio
     if end.all_said:
         return ""
     gives_up = f"{command('writer', options, '--remove')} gives up"
+    if not end.unfinished and record is not None:
+        return "it is not in it: start writer.py again"
     if not end.unfinished:
         return "what was not sent is not in it: start writer.py again with the rest"
     if record is not None and record.identity and options.file is not None:
-        return f"{command('writer', options, '--file', options.file, '--resume')} goes on, {gives_up}"
+        return f"{command('writer', options, '--file', as_argument(options.file), '--resume')} goes on, {gives_up}"
     return f"its last record is unfinished, and the next writer goes on behind it; {gives_up}"
 
 

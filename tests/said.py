@@ -7,11 +7,8 @@ from common.words import plural
 
 def broken_off(after: int | None, writers: int = 1) -> str:
     """The reader's line at the end of a channel that `writers` left without a goodbye; its last record is `after`."""
-    where = "before the first record" if after is None else f"after record {after}"
-    return (
-        f"reader: the channel is broken off: {plural(writers, 'writer')} stopped before the end, {where}; all that was"
-        " sent until then has arrived\n"
-    )
+    sent = "nothing was sent" if after is None else f"all that was sent has arrived, up to record {after}"
+    return f"reader: the channel is broken off: {plural(writers, 'writer')} stopped before the end; {sent}\n"
 
 
 def torn(record: int, pid: int, size: int) -> str:
@@ -19,11 +16,14 @@ def torn(record: int, pid: int, size: int) -> str:
     return f"reader: record {record} is torn: its writer, pid {pid}, stopped after {size} bytes, and another went on\n"
 
 
-def unfinished(record: int, pid: int, size: int) -> str:
+def unfinished(record: int, pid: int, size: int, *, from_file: bool = True) -> str:
     """The reader's last line when nobody has gone on with such a record yet."""
+    continues = "`writer.py --file PATH --resume` continues it"
+    if not from_file:
+        continues = "it came from no file, so nothing continues it: any other writer goes on behind it"
     return (
-        f"reader: record {record} is unfinished: its writer, pid {pid}, stopped after {size} bytes;"
-        " `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up\n"
+        f"reader: record {record} is unfinished: its writer, pid {pid}, stopped after {size} bytes; {continues},"
+        " `writer.py --remove` gives it up\n"
     )
 
 
@@ -35,6 +35,6 @@ def headless(record: int, size: int) -> str:
 def semaphore_removed(program: str, name: str) -> str:
     """The line of a program that waited when ipcrm took a semaphore."""
     return (
-        f"{program}: EIDRM: semaphore {name} was removed while we waited, by ipcrm; start again: nothing is lost, the"
-        " first one that finds itself alone makes all five anew\n"
+        f"{program}: EIDRM: semaphore {name} was removed while we waited, by ipcrm; start again, with --resume if it"
+        " is a file: nothing is lost, the first one that finds itself alone makes all five anew\n"
     )

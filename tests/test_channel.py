@@ -1115,8 +1115,7 @@ def test_a_writer_that_failed_leaves_its_broken_channel_to_a_reader(local: Local
     heard = news_of(reader)
     assert take_all(reader) == b""
     broken_off = News(
-        "the channel is broken off: 1 writer stopped before the end, after record 0; all that was sent until then has"
-        " arrived",
+        "the channel is broken off: 1 writer stopped before the end; all that was sent has arrived, up to record 0",
         lost=True,
     )
     assert (heard, reader.incomplete, local.objects()) == ([broken_off], True, [])
@@ -1429,7 +1428,7 @@ def test_resume_of_another_output_is_refused(local: Local, output: Path, tmp_pat
     another = tmp_path / "another"
     another.write_bytes(b"precious")
     with pytest.raises(
-        TornRecord, match=r"^cannot resume this output: .* \(record 0 goes on at byte 4096\); remove it, or name"
+        TornRecord, match=r"^cannot resume this output: .* \(record 0 goes on at byte 4096\); name another --output"
     ):
         local.reader(resume=True).receive(file_sink(another))
     assert another.read_bytes() == b"precious"

@@ -257,7 +257,9 @@ def test_the_verdict_in_words(ending: Ending) -> None:
 
 def test_the_verdict_says_what_is_left_to_do() -> None:
     last = status_with(semaphores__writers__value=0)
-    assert row(last, "verdict") == "going on: no writer is left, read it empty"
+    assert row(last, "verdict") == "going on: no writer is left, 1 writer stopped before the end; read it empty"
+    said = status_with(semaphores__writers__value=0, header__writers_left=3)
+    assert row(said, "verdict") == "going on: no writer is left; read it empty"
 
 
 def test_the_verdict_on_one_whose_creator_died() -> None:

@@ -233,12 +233,16 @@ def test_the_first_store_or_load_is_shown_and_not_the_second(
     talk = attached("writer")
     capfd.readouterr()
     talk.tell(step, 10, slot(6))
+    assert capfd.readouterr().err == "", "not done yet"
+    talk.tell(Step.GIVE_TURN)
     assert capfd.readouterr().err == f"writer: {line}\n"
     talk.tell(step, 11, slot(6))
+    talk.tell(Step.GIVE_TURN)
     assert talk.step is None, "it costs no more"
     assert capfd.readouterr().err == ""
     talk.show_next()
     talk.tell(step, 10, slot(6))
+    talk.tell(Step.FREE, 10)
     talk.tell(step, 11, slot(6))
     assert capfd.readouterr().err == f"writer: {line}\n"
 
@@ -246,10 +250,13 @@ def test_the_first_store_or_load_is_shown_and_not_the_second(
 def test_the_line_typed_at_a_prompt_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     talk = attached("writer")
     talk.tell(Step.PUBLISH, 0, slot(6))
+    talk.tell(Step.GIVE_TURN)
     capfd.readouterr()
     talk.prompt()
     talk.tell(Step.PUBLISH, 1, slot(1))
+    talk.tell(Step.GIVE_TURN)
     talk.tell(Step.PUBLISH, 2, slot(1))
+    talk.tell(Step.GIVE_TURN)
     shown = "writer: store 1 byte at 0x7f54c5c83000, offset 270336: slot 1; head 1 -> 2\n"
     assert capfd.readouterr().err == f"> {shown}"
 
@@ -265,6 +272,7 @@ def test_other_steps_are_not_shown_and_the_first_is_still_to_come(capfd: pytest.
             talk.tell(step, 0, slot(6))
     assert capfd.readouterr().err == ""
     talk.tell(Step.COMMIT, 0, slot(6))
+    talk.tell(Step.FREE, 0)
     assert capfd.readouterr().err == "reader: load 6 bytes at 0x7f54c5c43000, offset 8192: slot 0; tail 0 -> 1\n"
 
 

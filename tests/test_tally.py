@@ -65,10 +65,12 @@ class Bar:
     def __init__(self, fails_at: str = "never") -> None:
         self.fails_at = fails_at
         self.begun: int | None = None
+        self.first_total: int | None = None
         self.updates: list[tuple[int, int | None]] = []  # what is done, and of how much
 
-    def start(self, begun: int) -> Bar:
+    def start(self, begun: int, total: int | None) -> Bar:
         self.begun = begun
+        self.first_total = total
         return self._call("start")
 
     def update(self, task: int, *, completed: int, total: int | None, refresh: bool) -> None:
@@ -215,7 +217,7 @@ def test_the_bar_of_a_pipe_has_no_total(local: Local, bar: Bar) -> None:
 def test_what_was_there_before_is_on_the_bar_and_not_in_its_speed(
     capfd: pytest.CaptureFixture[str], begun: int
 ) -> None:
-    shown = _progress_bar(begun)
+    shown = _progress_bar(begun, None)
     try:
         (task,) = shown.tasks
         assert (task.completed, task.total, task.speed) == (begun, None, None)

@@ -124,8 +124,8 @@ class End:
         missing = None if removed else self.objects.missing()
         if missing and self.ring.header.state == OPEN:  # whoever removes a channel stores so first
             raise ChannelError(
-                f"EIDRM: semaphore {missing} was removed while we waited, by ipcrm; start again: nothing is lost, the"
-                " first one that finds itself alone makes all five anew"
+                f"EIDRM: semaphore {missing} was removed while we waited, by ipcrm; start again, with --resume if it"
+                " is a file: nothing is lost, the first one that finds itself alone makes all five anew"
             )
 
     def unread(self) -> int:
@@ -204,12 +204,6 @@ class End:
         """Give the memory back."""
         self.ring.release()
         self.objects.detach()
-
-    def _progressed(self, records: int, length: int, slot: SlotHeader) -> None:
-        self.records += records
-        self.bytes += length
-        if self.listener.progress is not None:
-            self.listener.progress(slot, length)
 
 
 def process(pid: int) -> str:

@@ -102,9 +102,12 @@ class FinishingEnd(End):
     def _torn(self) -> TornRecord:
         last = self.last_slot()
         assert last
+        continues = "`writer.py --file PATH --resume` continues it"
+        if not last.source_ino:
+            continues = "it came from no file, so nothing continues it: any other writer goes on behind it"
         return TornRecord(
             f"record {last.record} is unfinished: its writer, pid {last.writer_pid}, stopped after {last.end}"
-            " bytes; `writer.py --file PATH --resume` continues it, `writer.py --remove` gives it up"
+            f" bytes; {continues}, `writer.py --remove` gives it up"
         )
 
     def _notice_broken_off(self) -> None:
@@ -135,11 +138,10 @@ class FinishingEnd(End):
         if missing > self._missed:
             self._missed = missing
             last = self.last_slot()
-            where = f"after record {last.record + last.records - 1}" if last else "before the first record"
-            self._tell_lost(
-                f"the channel is broken off: {plural(missing, 'writer')} stopped before the end, {where}; all that was"
-                " sent until then has arrived"
-            )
+            sent = "nothing was sent"
+            if last:
+                sent = f"all that was sent has arrived, up to record {last.record + last.records - 1}"
+            self._tell_lost(f"the channel is broken off: {plural(missing, 'writer')} stopped before the end; {sent}")
 
     def _tell_torn(self, text: str) -> None:
         self._told_torn = True

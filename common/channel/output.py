@@ -131,7 +131,7 @@ class Output:
 
 _ANOTHER = "cannot resume this output: it is not the one that the last reader was writing"
 _INODE = " (or remove it, if the file that was sent is gone and this one has its inode)"
-_GO_ON = "remove it, or name another --output, to receive the rest without --resume"
+_GO_ON = "name another --output, without --resume, for what is in the channel, or append to this one with >>"
 
 
 def _of_another_size(size: int, received: int) -> str:

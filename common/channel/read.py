@@ -93,10 +93,13 @@ class ReadEnd(FinishingEnd):
                 return Reason("waiting for data; a writer is there, and sends nothing")
             return Reason(f"waiting for data, and {process(pid)} has the turn to write", pid=pid)
         last = self.last_slot()
+        if last and not last.ends_record and not self.resume:
+            return Reason("waiting for data; its writer is gone just now")
         if last and not last.ends_record:
-            return Reason(
-                f"waiting for `writer.py --file PATH --resume` to continue record {last.record}", missing=True
+            who = (
+                "`writer.py --file PATH --resume` to continue" if last.source_ino else "another writer to go on behind"
             )
+            return Reason(f"waiting for {who} record {last.record}", missing=True)
         if self._missing() and self._can_be_settled():
             return Reason("waiting for `writer.py --file PATH --resume`: a writer stopped before its end", missing=True)
         return Reason("waiting for a writer; start writer.py", missing=True)
@@ -114,12 +117,14 @@ class ReadEnd(FinishingEnd):
                     check_crc(copy, slot)
                 if slot.flags & LINES:
                     records, end = measure_lines(copy, slot, at_most)
+            if slot.flags & ABORTED or not (slot.ends_record or end < slot.length):
+                records = 0  # that end here
             self.listener.tell(Step.PUT_OUT, number, slot)
             before = output.sink.size
             try:
                 with source[slot.taken : end] as data:
                     output.sink.write(data)
-                self._commit(output, number, slot, end)
+                self._commit(output, number, slot, end, records)
             except BrokenPipeError:
                 raise  # what its consumer took of the slot nobody can tell: it comes again, whole
             except BaseException:
@@ -127,23 +132,25 @@ class ReadEnd(FinishingEnd):
                     out = payload[slot.taken : slot.taken + output.sink.size - before]
                     self._commit_partial(output, number, slot, out)
                 raise
-        aborted = slot if slot.flags & ABORTED else None
-        ended = end < slot.length or slot.ends_record
-        receipt = Receipt(0 if aborted else records, aborted) if ended else None
-        self._progressed(receipt.records if receipt else 0, end - slot.taken, slot)
-        if aborted:
+        if self.listener.progress is not None:
+            self.listener.progress(slot, end - slot.taken)
+        if slot.flags & ABORTED:
             self._tell_torn(
                 f"record {slot.record} is torn: its writer, pid {slot.writer_pid}, stopped after {slot.offset} bytes,"
                 " and another went on"
             )
-        return receipt
+            return Receipt(0, slot)
+        return Receipt(records) if slot.ends_record or end < slot.length else None
 
-    def _commit(self, output: Output, number: int, slot: SlotHeader, end: int) -> None:
-        """The bytes of a slot up to `end` are out."""
+    def _commit(self, output: Output, number: int, slot: SlotHeader, end: int, records: int) -> None:
+        """The bytes of a slot up to `end` are out, and with them so many records."""
+        length = end - slot.taken
         if end < slot.length:
             self.listener.tell(Step.COMMIT, number)
             self._set_taken(output, number, end)
             self.objects.full_slots.release()  # the slot's token goes back with what is left in it
+            self.bytes += length
+            self.records += records
             return
         output.note(number + 1, 0)
         if slot.flags & ABORTED:
@@ -153,6 +160,9 @@ class ReadEnd(FinishingEnd):
         self.listener.tell(Step.COMMIT, number, slot)
         fence()  # the bytes are out before anybody may fill their slot anew
         self.ring.header.tail = number + 1  # the commit
+        # No call stands here, in which a signal would be heard that makes its account of what is received.
+        self.bytes += length
+        self.records += records
         self.listener.tell(Step.FREE, number)
         self.objects.empty_slots.release()
 

@@ -130,7 +130,8 @@ class WriteEnd(End):
         return self.ring.lag() < self.ring.slot_count
 
     def _why_full(self) -> Reason:
-        waiting = f"waiting for room: all {self.ring.slot_count} slots are full"
+        slots = self.ring.slot_count
+        waiting = f"waiting for room: {f'all {slots} slots are' if slots > 1 else 'the only slot is'} full"
         pid = self.objects.reader_turn.holder()
         if pid is None:
             return Reason(f"{waiting} and nobody is reading; start reader.py", missing=True)
@@ -139,11 +140,16 @@ class WriteEnd(End):
     def _publish(self, number: int, slot: SlotHeader) -> None:
         self.ring.write_slot(number, slot)
         self.listener.tell(Step.PUBLISH, number, slot)
+        length, records, ended = slot.length, 0 if slot.flags & ABORTED else slot.records, slot.ends_record
         fence()  # whoever sees the new head sees the slot filled
         self.ring.header.head = number + 1  # the commit
+        # No call stands here, in which a signal would be heard that makes its account of what is sent.
+        self.bytes += length
+        self.records += records
+        self.unfinished = not ended
         self.objects.full_slots.release()
-        self.unfinished = not slot.ends_record
-        self._progressed(0 if slot.flags & ABORTED else slot.records, slot.length, slot)
+        if self.listener.progress is not None:
+            self.listener.progress(slot, length)
 
     def wait_until_consumed(self) -> None:
         """Return when readers have consumed all that is in the ring now (--wait). Raises TimedOut, ChannelError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from common.channel.end import End
 from common.channel.listener import Step
@@ -46,8 +47,16 @@ def find_place(options: argparse.Namespace, family: Family, doorway: FlockDoorwa
     return place
 
 
-def leave(end: End, say_goodbye: Callable[[], bool], talk: Talk, *, failed: bool) -> tuple[bool, int]:
-    """Leave the channel and detach, in the doorway: what `say_goodbye` returned, and how many slots are unread.
+class Left(NamedTuple):
+    """How a channel was left: what the goodbye returned, and how many slots are unread, or were and are lost."""
+
+    answer: bool
+    unread: int
+    lost: int
+
+
+def leave(end: End, say_goodbye: Callable[[], bool], talk: Talk, *, failed: bool) -> Left:
+    """Leave the channel and detach, in the doorway.
 
     Raises ChannelError, BadSegment, CallFailed; when we have `failed` already only the loss of unread slots is said:
     the first error is the one to raise.
@@ -71,7 +80,7 @@ def leave(end: End, say_goodbye: Callable[[], bool], talk: Talk, *, failed: bool
             raise
         if lost:
             talk.error(describe(error))
-    return answer, unread
+    return Left(answer, unread, lost)
 
 
 def _clear_what_goes_with_us(end: End) -> bool:
@@ -87,7 +96,7 @@ def _clear_what_goes_with_us(end: End) -> bool:
 
 
 def command(program: str, options: argparse.Namespace, *arguments: str) -> str:
-    """What to type for `program` to meet this channel again, in backquotes."""
+    """What to type for `program` to go on in this channel, in backquotes."""
     import shlex
 
     defaults = {"key_path": PROJECT, "channel": 0}
@@ -95,7 +104,13 @@ def command(program: str, options: argparse.Namespace, *arguments: str) -> str:
     for name, default in defaults.items():
         if getattr(options, name) != default:
             words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    words += [f"--{name}" for name in ("keep", "follow", "verify") if getattr(options, name, False)]
     return f"`{shlex.join(words)}`"
+
+
+def as_argument(path: str) -> str:
+    """The path as an option's argument, which must not begin like an option."""
+    return os.path.join(".", path) if path.startswith("-") else path
 
 
 def waiting(slots: int) -> str:

@@ -25,6 +25,7 @@ class StreamSink:
         self.inode = regular_file(descriptor)
         # An empty one has no byte of anybody's: it may have the inode of an input that is gone.
         self.file = self.inode if os.fstat(descriptor).st_size else None
+        self._appends = False
         if self.inode:
             self._lock()
 
@@ -32,7 +33,8 @@ class StreamSink:
         """Nobody else may write where we do, but for those who append; the kernel drops the lock with the process."""
         import fcntl
 
-        if fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & os.O_APPEND:
+        self._appends = bool(fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & os.O_APPEND)
+        if self._appends:
             return
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,12 +53,21 @@ class StreamSink:
 
         Raises OSError; BrokenPipeError when nobody reads any more.
         """
+        self._check_not_shrunk()
         begun = self.size
         done = 0
         while done < len(data):
             with data[done : done + MAX_FRAGMENT] as rest:
                 patiently(self._descriptor, self._name, partial(self._write_some, rest), to_write=True)
             done = self.size - begun
+
+    def _check_not_shrunk(self) -> None:
+        """Raise ChannelError when others cut the file: what we write next would leave a hole before it."""
+        if not self.inode or self._appends:
+            return
+        there, at = os.fstat(self._descriptor).st_size, os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if there < at:
+            raise ChannelError(_changed(self._name, there, at))
 
     def _write_some(self, data: memoryview) -> None:
         # A signal may raise as soon as a call has returned, before its result has a name: so this is one call, all C.
@@ -94,10 +105,11 @@ class FileSink(StreamSink):
         if not status.st_nlink:
             raise ChannelError(f"{self._name} was removed while it was written: what was received is lost with it")
         if self.settled and status.st_size != self.size:
-            raise ChannelError(
-                f"{self._name} was changed while it was written: it has {status.st_size} bytes, not the {self.size}"
-                " that were received"
-            )
+            raise ChannelError(_changed(self._name, status.st_size, self.size))
+
+
+def _changed(name: str, there: int, expected: int) -> str:
+    return f"{name} was changed while it was written: it has {there} bytes, not the {expected} that were received"
 
 
 def open_output(path: str) -> StreamSink:

@@ -10,7 +10,7 @@ from collections import deque
 
 from common.channel.listener import Listener, News, Reason, Step
 from common.ipc.family import ChannelObjects, Names
-from common.layout import Geometry, SlotHeader
+from common.layout import ABORTED, Geometry, SlotHeader
 from common.words import plural
 
 # A wait shorter than this is nothing to talk about, in seconds.
@@ -42,8 +42,10 @@ class Talk(Listener):
         self.program = program
         self.quiet = quiet
         self.names = Names("", "", "", "")  # of the calls, once the family is known
+        self.before_text = ""  # what takes a progress bar away
         self.where = ""  # the key and the path, once they are known
         self._slots = 0, Geometry(1, 0)  # the segment's address, and how it is divided, once it is attached
+        self._about = ""  # to be done: the store or load that will be shown
         self._told = ""  # of a missing side, in this wait
         self._said: set[str] = set()  # of long waits, ever
         self._notes: list[tuple[bytes, deque[int]]] = []  # not yet written
@@ -63,7 +65,8 @@ class Talk(Listener):
         seen, names = objects.seen, self.names
         self.say(
             f"{names.find}: {'created' if objects.created else 'opened'} {objects}: {seen.size} bytes,"
-            f" {geometry.slot_count} slots of {geometry.slot_size}, mode {seen.mode & 0o777:04o}, uid {seen.uid}"
+            f" {plural(geometry.slot_count, 'slot')} of {geometry.slot_size}, mode {seen.mode & 0o777:04o},"
+            f" uid {seen.uid}"
         )
         self.say(f"{names.attach}: attached it at {objects.address:#x}")
         self._slots = objects.address, geometry
@@ -75,13 +78,16 @@ class Talk(Listener):
             self.step = self._show
 
     def _show(self, step: Step, number: int, slot: SlotHeader | None) -> None:
-        if slot and step in _SHOWN:
+        if self._about:  # a step is over when the next one is about to happen
             self.step = None
+            self.say(self._about)
+            self._about = ""
+        elif slot and step in _SHOWN and not slot.flags & ABORTED:
             verb, counter = _SHOWN[step]
             address, geometry = self._slots
             index = number % geometry.slot_count
             offset = geometry.payloads_at + index * geometry.slot_size
-            self.say(
+            self._about = (
                 f"{verb} {plural(slot.length, 'byte')} at {address + offset:#x}, offset {offset}: slot {index};"
                 f" {counter} {number} -> {number + 1}"
             )
@@ -114,6 +120,7 @@ class Talk(Listener):
 
     def write(self, text: str) -> None:
         """Raw text to standard error, in one write so that lines of several processes do not mix."""
+        text = self.before_text + text
         self._notes.append((text.encode(errors="surrogateescape"), deque([0], maxlen=1)))
         if not self._inside:
             self._write_notes()

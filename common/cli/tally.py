@@ -13,6 +13,7 @@ from common.layout import UNKNOWN, SlotHeader
 from common.words import plural
 
 REFRESH = 0.2  # of the progress bar, in seconds
+ERASE_LINE = "\r\x1b[2K"  # ECMA-48: CR, EL
 WORTH_MEASURING = 0.1  # a rate of what took less says nothing
 
 
@@ -39,7 +40,8 @@ class Tally:
         done, total = (slot.end, slot.total) if slot.record == self._file else (self._end.bytes, None)
         try:
             if self._bar is None:
-                self._bar = _progress_bar(done)
+                self._bar = _progress_bar(done, total)
+                self._talk.before_text = ERASE_LINE
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, refresh=True)
         except OSError:  # the terminal is gone; the transfer is not
             self._talk.progress = None
@@ -48,7 +50,7 @@ class Tally:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._talk.progress = None
+        self._talk.progress, self._talk.before_text = None, ""
         if self._bar is not None:
             try:
                 self._bar.stop()
@@ -63,7 +65,7 @@ class Tally:
         return f"{verb} {records}, {size}{rate}"
 
 
-def _progress_bar(begun: int) -> Any:
+def _progress_bar(begun: int, total: int | None) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
@@ -76,7 +78,7 @@ def _progress_bar(begun: int) -> Any:
     columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
     # No thread of its own: it would compete with the transfer for the interpreter.
     bar = Progress(*columns, console=Terminal(stderr=True), auto_refresh=False, transient=True)
-    bar.add_task("", total=None, completed=begun)  # not in its speed
+    bar.add_task("", total=total, completed=begun)  # not in its speed
     bar.start()
     return bar
 

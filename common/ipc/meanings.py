@@ -92,8 +92,8 @@ def _is_set(error: CallFailed) -> bool:
 
 
 _FILE_MEANING = {
-    errno.ENOSPC: "no room is left on this disk or device; make room and start again, with --output and --resume to"
-    " go on, or write elsewhere: nothing is lost",
+    errno.ENOSPC: "no room is left on this disk or device; make room and go on, with --resume if it was --output, with"
+    " >> if not, or write elsewhere: nothing is lost",
     errno.EFBIG: "no file may be that large here (see `ulimit -f`); raise the limit, then go on with --resume",
     errno.ENOENT: "there is no such file; check the path",
     errno.ENOTDIR: "a part of the path is a file and not a directory; check the path",

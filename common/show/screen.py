@@ -138,8 +138,13 @@ def _verdict(status: dict[str, Any]) -> str:
         return f"damaged: {status['damage']}"
     if status["ending"] is None:
         return "not known: the semaphore writers cannot be read"
-    nobody_writes = status["ending"] == "going_on" and not status["semaphores"]["writers"]["value"]
-    return Ending[status["ending"].upper()].value + (": no writer is left, read it empty" if nobody_writes else "")
+    verdict = Ending[status["ending"].upper()].value
+    if status["ending"] != "going_on" or status["semaphores"]["writers"]["value"]:
+        return verdict
+    header = status["header"]
+    stopped = header["writers_joined"] - header["writers_left"] - header["records_torn"]
+    before_its_end = f", {plural(stopped, 'writer')} stopped before the end" if stopped > 0 else ""
+    return f"{verdict}: no writer is left{before_its_end}; read it empty"
 
 
 def _segment_rows(status: dict[str, Any], now: float) -> list[tuple[str, ...]]:

@@ -14,10 +14,7 @@ from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
 
 
 def broken_off(where: str, writers: str = "1 writer") -> str:
-    return (
-        f"reader: the channel is broken off: {writers} stopped before the end, {where}; all that was sent until then"
-        " has arrived\n"
-    )
+    return f"reader: the channel is broken off: {writers} stopped before the end; {where}\n"
 
 
 TORN_BEFORE = "reader: another reader met 1 torn record in this channel\n"
@@ -40,7 +37,7 @@ def assert_broken_off(received: Finished, out: bytes, where: str) -> None:
 
 def test_a_writer_killed_between_two_records(pair: Pair) -> None:
     kill_between_two_records(pair)
-    assert_broken_off(pair.read("--quiet"), b"one\ntwo\n", "after record 1")
+    assert_broken_off(pair.read("--quiet"), b"one\ntwo\n", "all that was sent has arrived, up to record 1")
     assert pair.status() is None
 
 
@@ -62,12 +59,12 @@ def test_yes_is_killed_and_the_reader_lives(pair: Pair, tmp_path: Path) -> None:
 @pytest.mark.parametrize("moment", ["send:1", "_publish:1", "begin:1"])
 def test_a_writer_of_a_file_killed_before_its_first_fragment(pair: Pair, content: Path, moment: str) -> None:
     run_doomed(pair, moment, "writer", "--file", content, *RING)
-    assert_broken_off(pair.read("--quiet"), b"", "before the first record")
+    assert_broken_off(pair.read("--quiet"), b"", "nothing was sent")
 
 
 def test_a_message_killed_before_its_only_fragment(pair: Pair) -> None:
     run_doomed(pair, "send:1", "writer", "hello", *RING)
-    assert_broken_off(pair.read("--quiet"), b"", "before the first record")
+    assert_broken_off(pair.read("--quiet"), b"", "nothing was sent")
 
 
 def test_a_writer_killed_when_its_place_is_noted_and_not_yet_counted(pair: Pair, content: Path) -> None:
@@ -76,7 +73,7 @@ def test_a_writer_killed_when_its_place_is_noted_and_not_yet_counted(pair: Pair,
     run_doomed(pair, "__set__:9", "writer", "--file", content)  # eight stores make the note, the ninth counts it
     status = pair.status()
     assert status and status["header"]["writers_joined"] == 1
-    assert_broken_off(pair.read("--quiet"), b"before\n", "after record 0")
+    assert_broken_off(pair.read("--quiet"), b"before\n", "all that was sent has arrived, up to record 0")
 
 
 def test_two_of_three_writers_are_killed(pair: Pair) -> None:
@@ -85,7 +82,7 @@ def test_two_of_three_writers_are_killed(pair: Pair) -> None:
     assert pair.write("whole").code == 0
     received = pair.read("--quiet")
     assert (received.code, received.out) == (1, b"killed\nwhole\n"), received
-    assert received.err == broken_off("after record 1", "2 writers")
+    assert received.err == broken_off("all that was sent has arrived, up to record 1", "2 writers")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -97,7 +94,7 @@ def test_an_interrupted_writer_has_not_said_all(pair: Pair, number: signal.Signa
     wait_until(lambda: (status := pair.status()) and status["header"]["head"], "the line")
     writer.send_signal(number)
     assert finish(writer).code == 128 + number
-    assert_broken_off(pair.read("--quiet"), b"one\n", "after record 0")
+    assert_broken_off(pair.read("--quiet"), b"one\n", "all that was sent has arrived, up to record 0")
 
 
 def test_a_writer_whose_input_failed_has_not_said_all(pair: Pair) -> None:
@@ -106,7 +103,7 @@ def test_a_writer_whose_input_failed_has_not_said_all(pair: Pair) -> None:
         pytest.skip("there is no /proc/self/mem here")
     assert pair.write("before", *RING).code == 0
     assert pair.write("--file", "/proc/self/mem").code == 1
-    assert_broken_off(pair.read("--quiet"), b"before\n", "after record 0")
+    assert_broken_off(pair.read("--quiet"), b"before\n", "all that was sent has arrived, up to record 0")
 
 
 def test_a_writer_killed_after_its_goodbye_is_not_missed(pair: Pair) -> None:
@@ -120,9 +117,9 @@ def test_a_writer_killed_after_its_goodbye_is_not_missed(pair: Pair) -> None:
 
 def test_keep_says_so_once_and_removes_nothing(pair: Pair) -> None:
     kill_between_two_records(pair)
-    assert_broken_off(pair.read("--quiet", "--keep"), b"one\ntwo\n", "after record 1")
-    assert_broken_off(pair.read("--quiet", "--keep"), b"", "after record 1")
-    assert_broken_off(pair.read("--quiet"), b"", "after record 1")
+    assert_broken_off(pair.read("--quiet", "--keep"), b"one\ntwo\n", "all that was sent has arrived, up to record 1")
+    assert_broken_off(pair.read("--quiet", "--keep"), b"", "all that was sent has arrived, up to record 1")
+    assert_broken_off(pair.read("--quiet"), b"", "all that was sent has arrived, up to record 1")
 
 
 def test_count_is_reached_before_the_end(pair: Pair) -> None:
@@ -130,7 +127,7 @@ def test_count_is_reached_before_the_end(pair: Pair) -> None:
     kill_between_two_records(pair)
     first = pair.read("--quiet", "--count", 1)
     assert (first.code, first.out, first.err) == (0, b"one\n", ""), first
-    assert_broken_off(pair.read("--quiet", "--count", 1), b"two\n", "after record 1")
+    assert_broken_off(pair.read("--quiet", "--count", 1), b"two\n", "all that was sent has arrived, up to record 1")
     assert pair.status() is None
 
 
@@ -139,11 +136,11 @@ def test_follow_says_so_goes_on_and_ends_with_1(pair: Pair, tmp_path: Path) -> N
     kill_between_two_records(pair)
     with said.open("wb") as stderr:
         reader = pair.start("reader", "--quiet", "--follow", "--count", 3, stderr=stderr)
-    wait_until(lambda: said.read_text() == broken_off("after record 1"), "what it says")
+    wait_until(lambda: said.read_text() == broken_off("all that was sent has arrived, up to record 1"), "what it says")
     assert pair.write("three").code == 0
     received = finish(reader)
     assert (received.code, received.out) == (1, b"one\ntwo\nthree\n"), received
-    assert said.read_text() == broken_off("after record 1"), "it is said once"
+    assert said.read_text() == broken_off("all that was sent has arrived, up to record 1"), "it is said once"
     pair.write("--remove")  # it stays when the reader left before the last writer
 
 
@@ -180,7 +177,7 @@ def test_a_writer_that_died_when_it_looked_again_is_missed(pair: Pair, content: 
     if again:
         assert pair.write("--file", content, "--resume").code == 0
     received = pair.read("--quiet")
-    missed = "" if again else broken_off("after record 0")
+    missed = "" if again else broken_off("all that was sent has arrived, up to record 0")
     assert (received.code, received.out, received.err) == (0 if again else 1, CONTENT, missed), received
 
 
@@ -202,7 +199,7 @@ def test_nobody_waits_for_what_cannot_be_resumed(pair: Pair, tmp_path: Path, res
     kill_between_two_records(pair)
     output = tmp_path / "output"
     received = pair.read("--quiet", "--output", output, *resume)
-    assert (received.code, received.err) == (1, broken_off("after record 1")), received
+    assert (received.code, received.err) == (1, broken_off("all that was sent has arrived, up to record 1")), received
     assert output.read_bytes() == b"one\ntwo\n"
 
 
@@ -231,7 +228,7 @@ def test_whoever_finds_it_finished_judges_by_the_same_counts(
     if options:
         wait_until(lambda: not attached(pair), "that it waits for another channel")
         assert pair.write("next").code == 0
-    assert_broken_off(finish(second), b"next\n" if options else b"", "before the first record")
+    assert_broken_off(finish(second), b"next\n" if options else b"", "nothing was sent")
 
 
 def attached(pair: Pair) -> int:
@@ -243,7 +240,7 @@ def attached(pair: Pair) -> int:
 # A torn record
 
 
-@pytest.mark.parametrize("moment", ["_progressed:3", "_commit:4", "leave:1"])
+@pytest.mark.parametrize("moment", ["release_semaphore:3", "_commit:4", "leave:1"])
 def test_the_reader_that_met_a_torn_record_dies(pair: Pair, content: Path, moment: str) -> None:
     """After the tail has passed the record's end, and before it is all over."""
     tear_writer(pair, content, 2)

@@ -16,8 +16,7 @@ HALF = 2 * SLOT_SIZE  # where the torn record of most tests ends
 
 REFUSED = "writer: this is not the file to resume: {}; `writer.py --remove` gives up what was begun, then send it anew"
 BROKEN_OFF = (
-    "reader: the channel is broken off: 1 writer stopped before the end, after record {}; all that was sent until then"
-    " has arrived"
+    "reader: the channel is broken off: 1 writer stopped before the end; all that was sent has arrived, up to record {}"
 )
 
 
@@ -353,7 +352,7 @@ def test_an_output_that_lacks_what_went_to_a_pipe_is_not_resumed(pair: Pair, out
 def test_a_reader_that_died_between_two_records_lost_nothing(pair: Pair) -> None:
     for word in ("one", "two", "three"):
         assert pair.write(word, *RING).code == 0
-    run_doomed(pair, "_progressed:1", "reader")
+    run_doomed(pair, "release_semaphore:1", "reader")
     after = pair.read("--quiet")
     assert (after.code, after.out, after.err) == (0, b"two\nthree\n", ""), after
 

@@ -129,7 +129,7 @@ def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
         "\nreader   > hello\n",
         "\nreader   > again\n",
         "\nreader   > third and last\n",
-        "\nwriter   | sent 1 record, 268435456 bytes in ",
+        "\nwriter   | sent 1 record, 268435456 bytes",
         "\n 30000 total\n",
         "none lost, none twice, none torn",
     ):

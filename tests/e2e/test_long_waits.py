@@ -92,7 +92,7 @@ def test_a_writer_behind_a_stopped_reader(pair: Pair) -> None:
         writer.stdin.write(bytes(3 * 4096))
         writer.stdin.close()
         writer.stdin = None
-        hear(pair, writer, f"waiting for room: all 1 slots are full, and {somebody} has the turn to read")
+        hear(pair, writer, f"waiting for room: the only slot is full, and {somebody} has the turn to read")
     assert_ends(reader, b"first\n" + bytes(3 * 4096))
     assert_ends(writer)
 

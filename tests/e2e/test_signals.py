@@ -180,7 +180,7 @@ class TestTheOtherSide:
         end(writer, number)
         read = finish(reader)
         assert (read.code, read.out) == (1, b""), read
-        assert read.err.endswith(f"\n{unfinished(0, writer.pid, 5)}")
+        assert read.err.endswith(f"\n{unfinished(0, writer.pid, 5, from_file=False)}")
         assert pair.write("next").code == 0
         read = pair.read("--quiet")
         assert (read.code, read.out) == (1, b"next\n"), read

@@ -11,8 +11,8 @@ from tests.faults.tools import SIZE, Transfer, private_mounts
 from tests.helpers import Pair, finish
 
 FULL = (
-    "ENOSPC (No space left on device): no room is left on this disk or device; make room and start again, with --output"
-    " and --resume to go on, or write elsewhere: nothing is lost\n"
+    "ENOSPC (No space left on device): no room is left on this disk or device; make room and go on, with --resume if it"
+    " was --output, with >> if not, or write elsewhere: nothing is lost\n"
 )
 
 

@@ -57,10 +57,12 @@ MUTATIONS = (
         """\
         self.ring.write_slot(number, slot)
         self.listener.tell(Step.PUBLISH, number, slot)
+        length, records, ended = slot.length, 0 if slot.flags & ABORTED else slot.records, slot.ends_record
         fence()  # whoever sees the new head sees the slot filled
         self.ring.header.head = number + 1  # the commit
 """,
         """\
+        length, records, ended = slot.length, 0 if slot.flags & ABORTED else slot.records, slot.ends_record
         self.ring.header.head = number + 1
         self.ring.write_slot(number, slot)
 """,
@@ -71,7 +73,6 @@ MUTATIONS = (
         "release before the commit",
         """\
         self.ring.header.head = number + 1  # the commit
-        self.objects.full_slots.release()
 """,
         """\
         self.objects.full_slots.release()
@@ -84,8 +85,6 @@ MUTATIONS = (
         "release before the tail moves",
         """\
         self.ring.header.tail = number + 1  # the commit
-        self.listener.tell(Step.FREE, number)
-        self.objects.empty_slots.release()
 """,
         """\
         self.objects.empty_slots.release()
@@ -236,8 +235,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a record's end does not end the reader's turn",
-        "ended = end < slot.length or slot.ends_record",
-        "ended = True",
+        "return Receipt(records) if slot.ends_record or end < slot.length else None",
+        "return Receipt(records)",
         "no tear",
         Setting(((2,),), 2),
     ),
