@@ -94,7 +94,7 @@ def _check_mode(objects: ChannelObjects, mode: int) -> None:
     if there != mode:
         raise ChannelError(
             f"EINVAL: the channel has mode {there:04o} and belongs to uid {objects.seen.uid}; leave --mode out,"
-            " or change it first with `writer.py --chmod`"
+            " or change it first with `writer.py --chmod MODE`"
         )
 
 

@@ -23,8 +23,9 @@ MEANING = {
     " `writer.py --remove`; if you did not say --exclusive, it was made just now: start again",
     ("shmget", errno.ENOENT): "no channel has this key; start writer.py, or check --key-path and --channel; one in"
     " another IPC namespace (a container has its own) cannot be seen from here",
-    ("shmget", errno.EACCES): "the segment with this key belongs to someone else and its mode keeps us out;"
-    " its owner can widen it with `writer.py --chmod`, or choose another --channel",
+    ("shmget", errno.EACCES): "the segment with this key belongs to someone else (`ipcs -m` says to whom; after a sudo,"
+    " to root) and its mode keeps us out; its owner can widen it with `writer.py --chmod MODE` or remove it, or choose"
+    " another --channel",
     ("shmget", errno.ENOMEM): "there is no memory for a segment of this size; lower --slots or --slot-size",
     ("shmget", errno.ENOSPC): "the system has no segment left to give: SHMMNI segments are there, or with this one"
     " there would be more than SHMALL pages (see `ipcs -lm` and `ipcs -m`); lower --slots or --slot-size, or remove"
@@ -32,17 +33,17 @@ MEANING = {
     ("shmat", errno.EINVAL): "the segment was removed just now, or nothing can be attached at this address: it is in"
     " use or out of range; start again, with another --attach-at or without",
     ("shmat", errno.EACCES): "the segment's mode does not let us attach it; its owner can widen it with"
-    " `writer.py --chmod`",
+    " `writer.py --chmod MODE`",
     ("shmat", errno.ENOMEM): "there is no room for it in the address space of this process: see `ulimit -v`, or"
     " choose another --attach-at",
     ("shmat", errno.EPERM): "--attach-at is below vm.mmap_min_addr; choose another address",
     ("shmctl", errno.EACCES): "the segment's mode does not let us read its state; its owner can widen it with"
-    " `writer.py --chmod`",
+    " `writer.py --chmod MODE`",
     ("shmctl", errno.EFAULT): "the address of the struct is not in our memory; this is a mistake in the program",
     ("shmctl", errno.EPERM): _ONLY_OWNER,
     ("shmdt", errno.EINVAL): "no segment is attached at this address (any more)",
     ("semget", errno.EACCES): "the semaphore's mode does not let us use it; its owner can widen it with"
-    " `writer.py --chmod`",
+    " `writer.py --chmod MODE`",
     ("semget", errno.EINVAL): "this system allows no set of one semaphore (SEMMSL, the first number in"
     " /proc/sys/kernel/sem, is 0); its administrator can raise it",
     ("semget", errno.ENOENT): "the channel has lost this semaphore (ipcrm); end every program that uses the channel"
@@ -53,11 +54,11 @@ MEANING = {
     ("semop", errno.E2BIG): "this system allows no operation on a semaphore (SEMOPM, the third number in"
     " /proc/sys/kernel/sem, is 0); its administrator can raise it",
     ("semop", errno.EACCES): "the semaphore's mode does not let us use it (any more); its owner can widen it with"
-    " `writer.py --chmod`",
+    " `writer.py --chmod MODE`",
     ("semop", errno.ENOMEM): "the kernel has no memory for SEM_UNDO",
     ("semctl", errno.EPERM): _ONLY_OWNER,
     ("semctl", errno.EACCES): "the semaphore's mode does not let us read it; its owner can widen it with"
-    " `writer.py --chmod`",
+    " `writer.py --chmod MODE`",
     ("ftok", errno.ENOENT): "--key-path must name an existing file or directory",
     ("ftok", errno.EACCES): "a directory above --key-path cannot be searched; choose another --key-path",
 }
