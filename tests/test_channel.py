@@ -774,13 +774,18 @@ def take_slot(end: ReadEnd) -> bytes:
 
 
 class Unlucky:
-    """A semaphore whose next token is not put back, because a signal came."""
+    """A semaphore whose token is not put back, because a signal came; `lucky` ones before it are."""
 
-    def __init__(self, counter: Any) -> None:
+    def __init__(self, counter: Any, lucky: int = 0) -> None:
         self.acquire = counter.acquire
+        self._counter = counter
+        self._lucky = lucky
 
     def release(self) -> None:
-        raise Died
+        if not self._lucky:
+            raise Died
+        self._lucky -= 1
+        self._counter.release()
 
 
 def test_a_slot_whose_tail_has_moved_is_not_committed_again(key_path: Path) -> None:
@@ -806,6 +811,67 @@ def test_lines_that_are_noted_as_taken_are_not_taken_again(local: Local) -> None
         stopped.receive(Collector(), 2)
     assert (stopped.records, stopped.bytes) == (2, 5)
     assert take_slot(reader) == LINES_SENT[5:]
+
+
+def test_lines_behind_those_that_were_taken_before_are_counted_once(local: Local) -> None:
+    writer, stopped, reader = local.writer(), local.reader(), local.reader()
+    writer.send_lines(LINES_SENT, 4)
+    assert isinstance(stopped.objects, SysvObjects)
+    stopped.objects.full_slots = Unlucky(stopped.objects.full_slots, lucky=1)  # type: ignore[assignment]
+    assert stopped.receive(Collector(), 1) == (1, None)
+    with pytest.raises(Died):
+        stopped.receive(Collector(), 2)
+    assert (stopped.records, stopped.bytes) == (3, 11)
+    assert take_slot(reader) == LINES_SENT[11:]
+
+
+# What is counted when a signal is heard behind the commit
+
+INTERRUPTED = [
+    pytest.param(5, 0, (1, 5), id="a record"),
+    pytest.param(PAGE + 5, 0, (0, PAGE), id="a record's first fragment"),
+    pytest.param(PAGE + 5, 1, (1, PAGE + 5), id="a record's last fragment"),
+]
+
+
+@pytest.mark.parametrize(("size", "lucky", "counted"), INTERRUPTED)
+def test_an_interrupted_writer_counts_what_is_published(
+    local: Local, size: int, lucky: int, counted: tuple[int, int]
+) -> None:
+    writer = local.writer()
+    assert isinstance(writer.objects, SysvObjects)
+    writer.objects.full_slots = Unlucky(writer.objects.full_slots, lucky)  # type: ignore[assignment]
+    with pytest.raises(Died):
+        send(writer, bytes(size))
+    assert sum(slot.length for slot in slots(writer)) == counted[1]
+    assert (writer.records, writer.bytes, writer.unfinished) == (*counted, not counted[0])
+
+
+@pytest.mark.parametrize(("size", "lucky", "counted"), INTERRUPTED)
+def test_an_interrupted_reader_counts_what_is_committed(
+    local: Local, size: int, lucky: int, counted: tuple[int, int]
+) -> None:
+    writer, stopped = local.writer(), local.reader()
+    send(writer, bytes(size))
+    assert isinstance(stopped.objects, SysvObjects)
+    stopped.objects.empty_slots = Unlucky(stopped.objects.empty_slots, lucky)  # type: ignore[assignment]
+    with pytest.raises(Died):
+        stopped.receive(Collector())
+    assert size - sum(slot.length for slot in slots(stopped)) == counted[1]
+    assert (stopped.records, stopped.bytes) == counted
+
+
+def test_lines_are_counted_when_the_commit_of_their_slot_is_interrupted(local: Local) -> None:
+    writer, reader = local.writer(), local.reader()
+    assert isinstance(writer.objects, SysvObjects) and isinstance(reader.objects, SysvObjects)
+    writer.objects.full_slots = Unlucky(writer.objects.full_slots)  # type: ignore[assignment]
+    reader.objects.empty_slots = Unlucky(reader.objects.empty_slots)  # type: ignore[assignment]
+    with pytest.raises(Died):
+        writer.send_lines(LINES_SENT, 4)
+    with pytest.raises(Died):
+        reader.receive(Collector())
+    assert (writer.records, writer.bytes, writer.unfinished) == (4, 16, False)
+    assert (reader.records, reader.bytes) == (4, 16)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ from typing import cast
 import pytest
 
 from common.channel.listener import Reason
+from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
-from common.cli.leaving import find_doorway, find_family, find_place, waiting
+from common.cli.leaving import command, find_doorway, find_family, find_place, waiting
+from common.cli.sinks import StreamSink
 from common.cli.sources import FileSource, MessageSource
 from common.cli.talk import Talk
 from common.ipc.sysv import SysvFamily
 from common.words import plural
+from reader import how_to_go_on as how_a_reader_goes_on
 from tests.command_line import parse
 from writer import how_to_go_on
 
@@ -129,3 +132,64 @@ def test_what_cannot_be_read_again_is_given_up(
     assert go_on(monkeypatch, "", regular) == GIVEN_UP, "standard input: we do not know its name"
     assert go_on(monkeypatch, "", MessageSource(b"hello")) == GIVEN_UP
     assert go_on(monkeypatch, "--lines --file F", None) == GIVEN_UP, "a long line"
+
+
+def test_what_a_writer_types_keeps_its_options(monkeypatch: pytest.MonkeyPatch, regular: FileSource) -> None:
+    said = go_on(monkeypatch, "--file F --verify", regular)
+    assert said.startswith("`writer.py --file F --resume --verify` goes on, `writer.py --remove")
+    said = go_on(monkeypatch, "--file=-F", regular)
+    assert said == "`writer.py --file ./-F --resume` goes on, `writer.py --remove` gives up", "not an option"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settled", "typed"),
+    [
+        ("", False, ""),
+        ("", True, ""),  # a stream
+        ("--output O", False, " --output O"),  # nothing of it is ours yet
+        ("--output O", True, " --output O --resume"),
+        ("--output O --resume", False, " --output O --resume"),
+        ("--output O --resume", True, " --output O --resume"),
+        ("--output=-O", True, " --output ./-O --resume"),  # not an option
+        ("--keep", False, " --keep"),
+        ("--follow", False, " --follow"),
+        ("--output O --follow", True, " --output O --resume --follow"),
+    ],
+)
+def test_what_a_reader_types_keeps_its_options(
+    monkeypatch: pytest.MonkeyPatch, arguments: str, settled: bool, typed: str
+) -> None:
+    assert reader_goes_on(monkeypatch, arguments, settled=settled) == f"`reader.py{typed}` goes on"
+
+
+@pytest.mark.parametrize(("records", "rest"), [(0, 3), (2, 1), (3, 1)])  # of 3: the last one came, and then the signal
+def test_a_reader_that_wants_so_many_goes_on_with_the_rest(
+    monkeypatch: pytest.MonkeyPatch, records: int, rest: int
+) -> None:
+    assert reader_goes_on(monkeypatch, "--count 3", records=records) == f"`reader.py --count {rest}` goes on"
+
+
+def reader_goes_on(monkeypatch: pytest.MonkeyPatch, arguments: str, *, settled: bool = False, records: int = 0) -> str:
+    """What a reader with these arguments is told; `settled` when it has begun its output."""
+    end = cast(ReadEnd, SimpleNamespace(records=records))
+    sink = cast(StreamSink, SimpleNamespace(settled=settled))
+    options = parse("reader", arguments, monkeypatch)
+    return how_a_reader_goes_on(end, sink, options.count, options)
+
+
+@pytest.mark.parametrize("program", ["writer", "reader"])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("", ""),
+        ("--channel 3", " --channel 3"),
+        ("--key-path K", " --key-path K"),
+        ("--channel 3 --key-path K", " --key-path K --channel 3"),
+        ("--channel 0", ""),
+    ],
+)
+def test_what_is_typed_names_the_channel_unless_it_is_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch, program: str, arguments: str, named: str
+) -> None:
+    options = parse(program, arguments, monkeypatch)
+    assert command(program, options, "--status") == f"`{program}.py --status{named}`"

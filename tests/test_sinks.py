@@ -21,6 +21,7 @@ import pytest
 
 from common.cli import descriptors, sinks
 from common.cli.sinks import FileSink, StreamSink, open_output
+from common.errors import ChannelError
 from tests.helpers import PATIENCE, wait_until
 from tests.in_process import Died, in_thread
 from tests.pipes import a_pipe, is_asleep
@@ -275,6 +276,52 @@ def test_an_output_file_is_untouched_until_it_is_cut(tmp_path: Path) -> None:
     sink.cut(4)
     sink.write(memoryview(b"NEW"))
     assert (path.read_bytes(), sink.size) == (b"0123NEW", 7)
+
+
+@pytest.fixture(params=["--output", ">"])
+def half_written(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[StreamSink, Path]]:
+    """A sink that has put 8 bytes into a file, and that file."""
+    path = tmp_path / "output"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    sink = FileSink(descriptor, "O") if request.param == "--output" else StreamSink(descriptor, "O")
+    sink.cut(0)
+    sink.write(memoryview(b"8 bytes\n"))
+    yield sink, path
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("left", [0, 7])
+def test_an_output_that_others_cut_is_not_written_on(half_written: tuple[StreamSink, Path], left: int) -> None:
+    """What comes next would leave a hole before it."""
+    sink, path = half_written
+    os.truncate(path, left)
+    with pytest.raises(ChannelError) as error:
+        sink.write(memoryview(b"more"))
+    assert str(error.value) == (
+        f"O was changed while it was written: it has {left} bytes, not the 8 that were received"
+    )
+    assert (path.read_bytes(), sink.size) == (b"8 bytes\n"[:left], 8)
+
+
+def test_an_output_to_which_others_append_is_written_on(half_written: tuple[StreamSink, Path]) -> None:
+    """Nothing of ours is lost by that yet; of --output close() says it."""
+    sink, path = half_written
+    with path.open("ab") as file:
+        file.write(b"theirs")
+    sink.write(memoryview(b"ours"))
+    assert path.read_bytes() == b"8 bytes\nours" + b"theirs"[4:]
+
+
+def test_what_is_appended_may_be_cut(tmp_path: Path) -> None:
+    """As a log that is rotated (O_APPEND): each write goes to the end, wherever that is."""
+    path = tmp_path / "output"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sink = StreamSink(descriptor)
+    sink.write(memoryview(b"8 bytes\n"))
+    os.truncate(path, 0)
+    sink.write(memoryview(b"more"))
+    os.close(descriptor)
+    assert (path.read_bytes(), sink.size) == (b"more", 12)
 
 
 def test_an_output_file_is_made_with_the_users_mask(tmp_path: Path) -> None:

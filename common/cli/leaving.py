@@ -104,7 +104,8 @@ def command(program: str, options: argparse.Namespace, *arguments: str) -> str:
     for name, default in defaults.items():
         if getattr(options, name) != default:
             words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    words += [f"--{name}" for name in ("keep", "follow", "verify") if getattr(options, name, False)]
+    if "--remove" not in arguments:
+        words += [f"--{name}" for name in ("keep", "follow", "verify") if getattr(options, name, False)]
     return f"`{shlex.join(words)}`"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from common.cli.tally import ERASE_LINE
 from tests.e2e.terminals import SHELL_PROMPT, Terminals, exit_code, exit_code_in_shell, hang_up
 from tests.e2e.watch import shut_doorway, sleeps_on, stands_at_doorway, state_of
 from tests.helpers import PATIENCE, Pair, finish, wait_until
@@ -222,6 +223,15 @@ class TestProgressBar:
         assert f"sent 1 record, {sent} bytes" in writer.before
         assert finish(reader).code == 0
         assert (tmp_path / "taken").stat().st_size == sent
+
+    def test_a_line_takes_its_place(self, terminals: Terminals, pair: Pair, tmp_path: Path) -> None:
+        """What is said while the bar stands begins where it began."""
+        reader = terminals.run("reader", "--follow", "--output", tmp_path / "taken")
+        self.feed(pair, 0, self.moving(reader))
+        reader.expect_exact("reader: waiting for a writer; start writer.py\r\n")
+        assert reader.before.endswith(ERASE_LINE)
+        reader.sendcontrol("c")
+        assert exit_code(reader) == 128 + signal.SIGINT
 
     @pytest.mark.parametrize("option", ["--no-progress", "--quiet"])
     def test_can_be_left_out(self, terminals: Terminals, pair: Pair, tmp_path: Path, option: str) -> None:

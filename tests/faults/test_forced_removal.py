@@ -101,6 +101,28 @@ def test_a_writer_that_is_interrupted_says_what_is_lost(forced: Forced, number: 
     assert (done.code, done.err) == (128 + number, f"writer: {WENT}writer: ended by {number.name}\n")
 
 
+def test_what_is_lost_is_not_to_be_read(forced: Forced) -> None:
+    """Whoever hears of the loss hears of no slots that wait, and of nothing to go on with."""
+    writer = forced.start("writer", "hello")
+    assert writer.stderr
+    while (line := writer.stderr.readline().decode()) != WAITS:
+        assert line
+    writer.send_signal(signal.SIGINT)
+    done = finish(writer)
+    assert (done.code, done.err) == (128 + signal.SIGINT, f"writer: {WENT}writer: ended by SIGINT\n")
+
+
+def test_what_is_lost_cannot_be_resumed(forced: Forced) -> None:
+    (forced.directory / "record").write_bytes(bytes(8192))
+    writer = forced.start("writer", "--slots", 1, "--slot-size", "4K", "--file", "record")
+    forced.wait_for_head(1)
+    writer.send_signal(signal.SIGINT)
+    done = finish(writer)
+    summary, rest = done.err.partition("writer: sent 0 records, 4096 bytes")[2].split("\n", 1)
+    assert not summary or summary.startswith(" in "), "the time, of what took a while"
+    assert (done.code, rest) == (128 + signal.SIGINT, f"writer: {WENT}writer: ended by SIGINT\n")
+
+
 def test_a_writer_whose_patience_ends_says_what_is_lost(forced: Forced) -> None:
     done = forced.write("--quiet", "--timeout", 0, "hello")
     gave_up = "writer: gave up after 0 s of waiting until all is read, and nobody is reading; start reader.py\n"

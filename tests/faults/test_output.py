@@ -1,14 +1,17 @@
-"""The reader's output fails: the disk is full. What was not put out stays in the channel, and nothing is lost."""
+"""The reader's output fails: the disk is full, or others cut the file. What was not put out stays in the channel."""
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.tools import SIZE, Transfer, private_mounts
-from tests.helpers import Pair, finish
+from tests.helpers import Finished, Pair, finish, wait_until
 
 FULL = (
     "ENOSPC (No space left on device): no room is left on this disk or device; make room and go on, with --resume if it"
@@ -81,3 +84,48 @@ def test_a_limit_on_the_size_of_files(pair: Pair) -> None:
     assert transfer.read("--resume").code == 0
     assert finish(writer).code == 0
     assert transfer.output.read_bytes() == transfer.data
+
+
+def cut_between_two_lines(pair: Pair, output: Path, start: Callable[[], subprocess.Popen[bytes]]) -> Finished:
+    """How a reader ends whose output is emptied by others when the first of two lines is in it."""
+    writer = pair.start("writer", "--quiet", "--lines")
+    assert writer.stdin
+    writer.stdin.write(b"the first\n")
+    writer.stdin.flush()
+    reader = start()
+    wait_until(lambda: output.exists() and output.read_bytes() == b"the first\n", "the first line")
+    os.truncate(output, 0)
+    assert finish(writer, b"two\n").code == 0
+    return finish(reader)
+
+
+CUT = "was changed while it was written: it has 0 bytes, not the 10 that were received\n"
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["--output", ">"])
+def test_an_output_that_others_cut(pair: Pair, named: bool) -> None:
+    """No hole comes before what follows, which stays in the channel."""
+    output = pair.directory / "output"
+
+    def start() -> subprocess.Popen[bytes]:
+        if named:
+            return pair.start("reader", "--quiet", "--output", output)
+        with output.open("wb") as file:
+            return pair.start("reader", "--quiet", stdout=file)
+
+    done = cut_between_two_lines(pair, output, start)
+    assert (done.code, done.err) == (1, f"reader: {output if named else 'standard output'} {CUT}")
+    assert output.read_bytes() == b""
+    assert pair.read("--quiet").out == b"two\n"
+
+
+def test_an_output_that_is_appended_to_may_be_cut(pair: Pair) -> None:
+    output = pair.directory / "output"
+
+    def start() -> subprocess.Popen[bytes]:
+        with output.open("ab") as file:
+            return pair.start("reader", "--quiet", stdout=file)
+
+    done = cut_between_two_lines(pair, output, start)
+    assert (done.code, done.err) == (0, "")
+    assert output.read_bytes() == b"two\n"
