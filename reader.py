@@ -38,7 +38,7 @@ def main(talk: Talk) -> int:
 
         return show_status(options, talk)
     sink = open_output(options.output) if options.output is not None else StreamSink(1)
-    family, doorway = find_family(talk), find_doorway(options, talk)
+    family, doorway = find_family(options, talk), find_doorway(options, talk)
     place = find_place(options, family, doorway, talk)
     if sink.inode == doorway.identity():
         raise ChannelError(f"{options.key_path} is the key path: name another output")
@@ -122,7 +122,7 @@ def detach(end: ReadEnd, talk: Talk, error: BaseException | None = None, *, go_o
     if end.removed:
         left = end.objects.removal.left
         talk.say(
-            f"{names.remove}: {end.objects.removal}, marked {end.objects} for removal;"
+            f"{names.remove}: {end.objects.removal}, {names.removed.format(end.objects)};"
             f" {names.detach}: detached{'' if left else ': nothing is left'}"
         )
     elif gone.answer:

@@ -73,7 +73,7 @@ def name_of_input(options: Options) -> str:
 
 def attach(record: MessageSource | FileSource | None, options: Options, talk: Talk) -> WriteEnd:
     """Join the channel as a writer: shmget and shmat, and create it where there is none."""
-    family, doorway = find_family(talk), find_doorway(options, talk)
+    family, doorway = find_family(options, talk), find_doorway(options, talk)
     place = find_place(options, family, doorway, talk)
     end = None
     try:

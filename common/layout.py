@@ -121,6 +121,7 @@ class Header:
     reader_pid = _U32(76)  # the holder of reader_turn; 0: nobody holds it
     writers_left = _U64(104)  # a writer that leaves having said all it had to, in the doorway
     records_torn = _U64(112)  # the holder of reader_turn, before the tail moves past a fragment that is ABORTED
+    nonce = _U64(120)  # the creator: in the names of POSIX semaphores; 0 in a System V segment
     head = _U64(128)  # the holder of writer_turn: fragments published, ever
     tail = _U64(192)  # the holder of reader_turn: fragments consumed, ever
 

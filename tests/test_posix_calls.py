@@ -740,7 +740,7 @@ def test_every_call_on_a_semaphore_is_reported_with_its_arguments(name: str) -> 
     heard = Recorder()
     posix = PosixCalls(heard)
     semaphore = posix.create_semaphore(name, 0o640, 1)
-    address, path = semaphore.address, f"/dev/shm/sem.{name[1:]}"
+    address, path, seen = semaphore.address, f"/dev/shm/sem.{name[1:]}", semaphore.seen
     posix.release_semaphore(semaphore)
     assert [posix.try_semaphore(semaphore) for _ in range(3)] == [True, True, False]
     assert posix.semaphore_value(semaphore) == 0
@@ -753,6 +753,7 @@ def test_every_call_on_a_semaphore_is_reported_with_its_arguments(name: str) -> 
     assert heard.calls == [
         Call("sem_open", (name, os.O_CREAT | os.O_EXCL, 0o640, 1), address, 0),
         Call("chmod", (path, 0o640), 0, 0),
+        Call("lstat", (path, seen), 0, 0),
         Call("sem_post", (address,), 0, 0),
         Call("sem_trywait", (address,), 0, 0),
         Call("sem_trywait", (address,), 0, 0),

@@ -9,7 +9,7 @@ from common.cli.leaving import find_doorway, find_family, find_place
 from common.cli.talk import Talk
 from common.errors import CallFailed
 from common.ipc.calls import key_text
-from common.ipc.family import ChannelObjects, Family
+from common.ipc.family import ChannelObjects, Family, Names
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
 from common.layout import REMOVED, Header
@@ -18,7 +18,7 @@ from common.words import plural
 
 def change(options: argparse.Namespace, talk: Talk) -> int:
     """Do what the options ask, in the doorway. Raises CallFailed (ENOENT, EACCES, EPERM), NotOurs."""
-    family, doorway = find_family(talk), find_doorway(options, talk)
+    family, doorway = find_family(options, talk), find_doorway(options, talk)
     place = find_place(options, family, doorway, talk)
     with doorway:
         code, said = _remove(family, place) if options.remove else (0, _set(family, place, options))
@@ -60,21 +60,24 @@ def _remove(family: Family, place: Place) -> tuple[int, str]:
         key = key_text(place.segment_key)
         return 0, f"nothing to remove: no channel has key {key} ({place.path}, channel {place.channel})"
     try:
-        return _remove_channel(family.names.remove, objects)
+        return _remove_channel(family.names, objects)
     finally:
         objects.detach()
 
 
-def _remove_channel(call: str, objects: ChannelObjects) -> tuple[int, str]:
+def _remove_channel(names: Names, objects: ChannelObjects) -> tuple[int, str]:
     objects.check_removable()
-    with Header(objects.memory) as header:
-        lost = max(header.head - header.tail, 0)
-        header.state = REMOVED
+    lost = 0
+    if objects.memory:  # one without a size is left by a creator that died
+        with Header(objects.memory) as header:
+            lost = max(header.head - header.tail, 0)
+            header.state = REMOVED
     objects.remove()
     others = objects.others()
     whose = "" if others is None else f", of {plural(others, 'other')}"
     when = "it is gone" if others == 0 else f"it goes with the last detach{whose}"
-    said = f"{call}: {objects.removal}, marked {objects} for removal: {when}; {plural(lost, 'slot')} unread"
+    done = names.removed.format(objects)
+    said = f"{names.remove}: {objects.removal}, {done}: {when}; {plural(lost, 'slot')} unread"
     if objects.removal.ours_left:
         return 1, f"{said}; if nobody needs what was left, `writer.py --remove` once more clears it"
     return 0, said

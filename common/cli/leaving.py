@@ -10,7 +10,7 @@ from typing import NamedTuple
 from common.channel.end import End
 from common.channel.listener import Step
 from common.channel.patience import Patience
-from common.cli.options import PROJECT
+from common.cli.options import DEFAULT_FAMILY, PROJECT
 from common.cli.run import describe
 from common.cli.talk import Talk
 from common.errors import BadSegment, CallFailed, ChannelError
@@ -19,13 +19,20 @@ from common.ipc.doorway import FlockDoorway
 from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted
 from common.ipc.place import Place
-from common.ipc.sysv import SysvFamily
 from common.words import plural
 
 
-def find_family(talk: Talk) -> Family:
-    """Where the channel's objects come from."""
-    family = SysvFamily(talk)
+def find_family(options: argparse.Namespace, talk: Talk) -> Family:
+    """Where the channel's objects come from; the other family is not even imported."""
+    family: Family
+    if options.ipc == "posix":
+        from common.ipc.posix import PosixFamily
+
+        family = PosixFamily(talk)
+    else:
+        from common.ipc.sysv import SysvFamily
+
+        family = SysvFamily(talk)
     talk.names = family.names
     return family
 
@@ -37,13 +44,15 @@ def find_doorway(options: argparse.Namespace, talk: Talk) -> FlockDoorway:
 
 def find_place(options: argparse.Namespace, family: Family, doorway: FlockDoorway, talk: Talk) -> Place:
     """The keys of the channel that the options name. Raises CallFailed."""
-    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity())
+    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity(), family.keys)
     status = os.stat(options.key_path)
     if (status.st_dev, status.st_ino) != doorway.identity():
         raise ChannelError(f"{options.key_path} was replaced just now; start again")
     key = key_text(place.segment_key)
     talk.say(f'key {key} = ftok("{place.path}", {8 * place.channel + 1})')
     talk.where = f"key {key}, {os.path.abspath(place.path)}, channel {place.channel}"
+    if options.ipc != DEFAULT_FAMILY:
+        talk.where += f", --ipc {options.ipc}"
     return place
 
 
@@ -99,7 +108,7 @@ def command(program: str, options: argparse.Namespace, *arguments: str) -> str:
     """What to type for `program` to go on in this channel, in backquotes."""
     import shlex
 
-    defaults = {"key_path": PROJECT, "channel": 0}
+    defaults = {"ipc": DEFAULT_FAMILY, "key_path": PROJECT, "channel": 0}
     words = [f"{program}.py", *arguments]
     for name, default in defaults.items():
         if getattr(options, name) != default:

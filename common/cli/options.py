@@ -13,6 +13,7 @@ from common.layout import (
     PAGE,
 )
 
+DEFAULT_FAMILY, FAMILIES = "sysv", ("sysv", "posix")
 MOST_ID = 2**32 - 2  # of users and groups: the last number of uid_t means "none" (chown(2))
 
 
@@ -120,6 +121,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help="file or directory that ftok makes the keys from (this project)",
     )
     where.add_argument("--channel", metavar="N", type=channel_option, default=0, help="which of its 32 channels (0)")
+    where.add_argument(
+        "--ipc",
+        choices=FAMILIES,
+        default=DEFAULT_FAMILY,
+        help="which generation of IPC: System V's, or POSIX's shm_open and sem_open (sysv)",
+    )
     where.add_argument(
         "--attach-at",
         metavar="ADDRESS",
@@ -230,6 +237,8 @@ def _parse(parser: argparse.ArgumentParser, other: Callable[[], argparse.Argumen
             if option.startswith("-") and option in has:
                 parser.error(f"{parser.prog} has no {option}; {theirs.prog} has it")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if options.ipc == "posix" and options.attach_at is not None:
+        parser.error("--attach-at is shmat's: with --ipc posix the kernel chooses where mmap puts the object")
     return options
 
 

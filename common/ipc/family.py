@@ -28,12 +28,13 @@ class Stat(Protocol):
 
 
 class Names(NamedTuple):
-    """The calls that a narration names."""
+    """The calls that a narration names, and what it says of a segment that was removed."""
 
     find: str
     attach: str
     detach: str
     remove: str
+    removed: str = "marked {} for removal"
 
 
 class ChannelObjects(Objects, Protocol):
@@ -54,11 +55,14 @@ class ChannelObjects(Objects, Protocol):
     def stat(self) -> Stat:
         """The same, now. Raises Gone, CallFailed."""
 
+    def blank(self) -> bool:
+        """Whether it is zero in every byte."""
+
     def abandoned(self) -> bool:
         """Whether it is of our uid, its creator is dead, and nobody but us has it attached."""
 
     def made_by_us(self) -> bool:
-        """Whether our uid made it."""
+        """Whether our uid made it; where only an owner is known, owns it."""
 
     def whose(self) -> str:
         """Which other user owns or made it; "" when we did both."""
@@ -66,10 +70,10 @@ class ChannelObjects(Objects, Protocol):
     def others(self) -> int | None:
         """How many other processes have it attached; None for some, of a family that does not count them."""
 
-    def create_semaphores(self, values: tuple[int, ...]) -> None:
-        """Make all five, in the order of SEMAPHORES, with the segment's mode and owner; note each at once.
+    def create_semaphores(self, full: int, empty: int) -> None:
+        """Make all five with the segment's mode and owner, and note each at once.
 
-        Raises CallFailed, NotOurs.
+        The two that count get so many tokens, and the others mean that nobody is there. Raises CallFailed, NotOurs.
         """
 
     def open_semaphores(self) -> None:
@@ -91,7 +95,10 @@ class ChannelObjects(Objects, Protocol):
         """The command that removes the segment alone, for what is not provably ours."""
 
     def describe(self) -> dict[str, Any]:
-        """What the kernel says of the segment, for --status: plain values."""
+        """What the kernel says of the segment, for --status: plain values, None for what this family does not know.
+
+        `attached` is a number, or whether anybody has it attached.
+        """
 
     def describe_semaphore(self, index: int) -> dict[str, Any]:
         """The same of SEMAPHORES[index], with `value` and `asleep`. Raises CallFailed, ENOENT when it is gone."""
@@ -104,12 +111,16 @@ class Family(Protocol):
     """Where the objects of channels come from."""
 
     names: Names
+    keys: int  # of ftok, that its objects have
 
     @property
     def calls(self) -> Calls: ...
 
     def create(self, place: Place, size: int, mode: int, address: int | None) -> ChannelObjects:
-        """A new segment of `size` bytes, all zero, attached. Raises CallFailed (EEXIST, EINVAL, ENOMEM, ENOSPC)."""
+        """A new segment of `size` bytes, all zero, attached, at `address` where the family can.
+
+        Raises CallFailed (EEXIST, EINVAL, ENOMEM, ENOSPC).
+        """
 
     def open(self, place: Place, address: int | None) -> ChannelObjects:
         """Attach the segment to take part. Raises CallFailed (ENOENT, EACCES)."""

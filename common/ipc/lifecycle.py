@@ -122,7 +122,7 @@ def _initialise(objects: ChannelObjects, geometry: Geometry) -> None:
         for index in range(len(SEMAPHORES)):
             header.set_semaphore_id(index, NOT_CREATED)
         header.version = VERSION
-        objects.create_semaphores(_first_values(0, geometry.slot_count))
+        objects.create_semaphores(*_tokens(0, geometry.slot_count))
         header.slot_count, header.slot_size = geometry
         header.segment_size = geometry.segment_size
         header.created_ns = time.time_ns()
@@ -131,13 +131,13 @@ def _initialise(objects: ChannelObjects, geometry: Geometry) -> None:
         header.magic = MAGIC
 
 
-# The largest value of a semaphore on Linux (semget(2)). Tokens only wake, so fewer than slots is enough.
+# The largest value of a System V semaphore on Linux (semget(2)). Tokens only wake, so fewer than slots is enough.
 _SEMVMX = 32767
 
 
-def _first_values(full: int, slots: int) -> tuple[int, ...]:
-    """What the semaphores of a channel with `full` of its `slots` hold while nobody uses it, as in SEMAPHORES."""
-    return min(full, _SEMVMX), min(slots - full, _SEMVMX), 1, 1, 0
+def _tokens(full: int, slots: int) -> tuple[int, int]:
+    """What full_slots and empty_slots of a channel with `full` of its `slots` hold while nobody uses it."""
+    return min(full, _SEMVMX), min(slots - full, _SEMVMX)
 
 
 def open_channel(family: Family, place: Place, address: int | None = None) -> ChannelObjects | None:
@@ -194,15 +194,12 @@ def _prove_ours(objects: ChannelObjects) -> str:
 def _facts(objects: ChannelObjects) -> Facts:
     memory, path = objects.memory, (objects.place.dev, objects.place.ino)
     if len(memory) < PAGE:
-        return Facts(len(memory), bytes(8), (0, 0), path, 0, abandoned=False, empty=False)
+        abandoned = not memory and objects.abandoned()
+        return Facts(len(memory), bytes(8), (0, 0), path, 0, abandoned, empty=not memory)
     with Header(memory) as header:
         magic, noted, state = header.magic, (header.key_dev, header.key_ino), header.state
     abandoned = objects.abandoned()
-    empty = abandoned and all(memory[at : at + PAGE] == _ZEROS for at in range(0, len(memory), PAGE))
-    return Facts(len(memory), magic, noted, path, state, abandoned, empty)
-
-
-_ZEROS = bytes(PAGE)
+    return Facts(len(memory), magic, noted, path, state, abandoned, empty=abandoned and objects.blank())
 
 
 def _check_nothing_unread(objects: ChannelObjects) -> None:
@@ -241,5 +238,5 @@ def _open_or_rebuild_semaphores(objects: ChannelObjects) -> bool:
         if not 0 <= lag <= slots:
             raise BadSegment(f"head and tail contradict each other: {lag} fragments in {slots} slots") from None
         objects.remove_semaphores()
-        objects.create_semaphores(_first_values(lag, slots))
+        objects.create_semaphores(*_tokens(lag, slots))
         return True

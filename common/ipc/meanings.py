@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from common.errors import CallFailed
+from common.ipc.posix_meanings import POSIX_MEANING
 from common.ipc.trace import errno_name, format_call
 
 _ONLY_OWNER = (
@@ -62,6 +63,7 @@ MEANING = {
     ("ftok", errno.ENOENT): "--key-path must name an existing file or directory",
     ("ftok", errno.EACCES): "a directory above --key-path cannot be searched; choose another --key-path",
 }
+_BY_ID = ("shmget", "shmat", "shmdt", "shmctl", "semget", "semctl", "semop")  # EINVAL of a POSIX call is no removal
 _WAS_REMOVED = (
     "the channel, or this part of it, was removed by `--remove` or ipcrm; end what still runs on it and"
     " start writer.py and reader.py again: if a semaphore was removed, it is made anew and no record is lost; if the"
@@ -77,10 +79,10 @@ def format_failure(error: CallFailed) -> str:
     """The call, its errno by name, what that means here and what to do: one line."""
     said = f"{format_call(error.name, error.arguments)}: {errno_name(error.errno)} ({error.strerror})"
     name = "semop" if error.name == "semtimedop" else error.name
-    meaning = MEANING.get((name, error.errno or 0))
+    meaning = MEANING.get((name, error.errno or 0)) or POSIX_MEANING.get((name, error.errno or 0))
     if error.errno == errno.EINVAL and _is_set(error):
         meaning = _NO_SUCH_OWNER
-    elif error.errno == errno.EIDRM or (error.errno == errno.EINVAL and not meaning):
+    elif error.errno == errno.EIDRM or (error.errno == errno.EINVAL and not meaning and name in _BY_ID):
         meaning = _WAS_REMOVED
     return f"{said}: {meaning}" if meaning else said
 

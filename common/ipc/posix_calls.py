@@ -30,11 +30,13 @@ from common.errors import CallFailed
 from common.ipc.calls import Calls
 
 PROT_READ, PROT_WRITE, MAP_SHARED = 1, 2, 1  # <sys/mman.h>
+MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x2, 0x10, 0x20
 SIZE_MAX = 2**63 - 1  # what an off_t holds
 SEM_VALUE_MAX = 2**31 - 1
 SAME_ID = -1  # (uid_t) -1: chown leaves it as it is
 SEMAPHORE_SIZE = 32  # sizeof(sem_t)
-SEMAPHORE_FILES = "/dev/shm/sem."  # where glibc keeps what sem_open makes
+SEGMENT_FILES = "/dev/shm/"  # where glibc keeps what shm_open makes
+SEMAPHORE_FILES = "/dev/shm/sem."  # and what sem_open makes
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux (<bits/fcntl.h>)
 _HELD = (errno.EAGAIN, errno.EACCES)  # fcntl(2) allows either for a lock that somebody else has
@@ -125,13 +127,17 @@ class Mapping(NamedTuple):
 
 
 class Semaphore:
-    """A named semaphore of ours; closed, it has no `address` any more, or to use it would be a SIGSEGV."""
+    """A named semaphore of ours; closed, it has no `address` any more, or to use it would be a SIGSEGV.
 
-    __slots__ = ("address", "name")
+    `seen` is what was said of its file when it was created or opened.
+    """
+
+    __slots__ = ("address", "name", "seen")
 
     def __init__(self, name: str, address: int) -> None:
         self.name = name
         self.address = address
+        self.seen: ShmStat | None = None
 
 
 class PosixCalls(Calls):
@@ -222,6 +228,25 @@ class PosixCalls(Calls):
         mapping.memory.release()
         self._of_libc("munmap", (mapping.address, size), _libc.munmap(mapping.address, size))
 
+    def cover(self, mapping: Mapping) -> None:
+        """Put zeros that are ours alone in the place of a mapping whose object lost its bytes: a touch is no SIGBUS.
+
+        C: void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset), with MAP_FIXED |
+        MAP_ANONYMOUS; see mmap(2). Fails with ENOMEM.
+        """
+        protection, flags = PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
+        arguments = (mapping.address, len(mapping.memory), protection, flags, -1, 0)
+        self._of_libc("mmap", arguments, _libc.mmap(*arguments))
+
+    def drop_in_child(self, fd: int, mapping: Mapping | None) -> None:
+        """After fork(2), in the child: give up what it inherited, whoever has views of it; our locks would live on.
+
+        C: int close(int fd) and int munmap(void *addr, size_t length), of which nobody is told.
+        """
+        os.close(fd)
+        if mapping is not None:
+            _libc.munmap(mapping.address, len(mapping.memory))
+
     def _stat(self, name: str, file: int | str, call: Callable[[], os.stat_result]) -> ShmStat:
         stat, number = None, 0
         try:
@@ -238,6 +263,14 @@ class PosixCalls(Calls):
         C: int fstat(int fd, struct stat *statbuf); see fstat(2). Fails with EBADF.
         """
         return self._stat("fstat", fd, lambda: os.fstat(fd))
+
+    def stat_name(self, name: str) -> ShmStat:
+        """The same of whatever has this name now, which may be another object than the one that we opened by it.
+
+        C: int lstat(const char *pathname, struct stat *statbuf); see lstat(2). Fails with ENOENT, ENAMETOOLONG.
+        """
+        path = segment_path(name)
+        return self._stat("lstat", path, lambda: os.lstat(path))
 
     def set_mode(self, fd: int, mode: int) -> None:
         """Give it exactly this mode; setting the one it has asks the kernel whether we may remove it, too.
@@ -270,12 +303,13 @@ class PosixCalls(Calls):
         """Make a new semaphore with its first value, then give it exactly this mode, whatever the umask took.
 
         C: sem_t *sem_open(const char *name, int oflag, mode_t mode, unsigned int value), with O_CREAT | O_EXCL, then
-        chmod; see sem_open(3). Fails with EEXIST (the name is taken), EINVAL (the name, or beyond SEM_VALUE_MAX),
-        ENAMETOOLONG, EMFILE, ENFILE, ENOSPC.
+        chmod and lstat; see sem_open(3). Fails with EEXIST (the name is taken), EINVAL (the name, or beyond
+        SEM_VALUE_MAX), ENAMETOOLONG, EMFILE, ENFILE, ENOSPC.
         """
         value = min(initial, SEM_VALUE_MAX + 1)  # ctypes would wrap what no unsigned int holds
         semaphore = self._sem_open(name, os.O_CREAT | os.O_EXCL, mode, value)
         self.set_semaphore_mode(name, mode)
+        semaphore.seen = self.stat_semaphore(name)
         return semaphore
 
     def open_semaphore(self, name: str) -> Semaphore:
@@ -287,7 +321,8 @@ class PosixCalls(Calls):
         """
         semaphore = self._sem_open(name, 0)
         # glibc maps whatever bears the name, and the first touch of an empty file is a SIGBUS.
-        if self.stat_semaphore(name).size < SEMAPHORE_SIZE:
+        semaphore.seen = self.stat_semaphore(name)
+        if semaphore.seen.size < SEMAPHORE_SIZE:
             self.close_semaphore(semaphore)
             raise CallFailed("sem_open", (name, 0), errno.EINVAL)
         return semaphore
@@ -396,8 +431,8 @@ class PosixCalls(Calls):
         path = semaphore_path(name)
         self._call("lchown", (path, uid, gid), lambda: os.lchown(path, uid, gid))
 
-    def _set_lock(self, fd: int, kind: int, byte: int) -> bool:
-        lock = Flock(kind, os.SEEK_SET, byte, 1, 0)
+    def _set_lock(self, fd: int, kind: int, byte: int, length: int = 1) -> bool:
+        lock = Flock(kind, os.SEEK_SET, byte, length, 0)
         number = 0
         try:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(*lock))
@@ -425,6 +460,14 @@ class PosixCalls(Calls):
         """
         self._set_lock(fd, fcntl.F_UNLCK, byte)
 
+    def unlock_all(self, fd: int) -> None:
+        """Give back every lock that was taken through this descriptor.
+
+        C: int fcntl(int fd, int cmd, struct flock *lock), with F_OFD_SETLK, F_UNLCK and a length of 0, which is to the
+        end and beyond; see fcntl(2). Fails with EBADF.
+        """
+        self._set_lock(fd, fcntl.F_UNLCK, 0, 0)
+
     def is_locked(self, fd: int, byte: int, *, exclusive: bool) -> bool:
         """Whether such a lock on this byte would be refused now, because of somebody else's; our own never counts.
 
@@ -439,6 +482,33 @@ class PosixCalls(Calls):
         return found.type != fcntl.F_UNLCK
 
 
+def segment_path(name: str) -> str:
+    """The file that is the object with this name."""
+    return SEGMENT_FILES + name.removeprefix("/")
+
+
 def semaphore_path(name: str) -> str:
     """The file that is the semaphore with this name."""
     return SEMAPHORE_FILES + name.removeprefix("/")
+
+
+def semaphores_like(prefix: str) -> list[str]:
+    """The names of all semaphores that begin so, whosever they are, in order."""
+    directory, _, begin = semaphore_path(prefix).rpartition("/")
+    return sorted(f"/{name.removeprefix('sem.')}" for name in os.listdir(directory) if name.startswith(begin))
+
+
+def has_data(fd: int) -> bool:
+    """Whether any byte of the object is not zero. What was never written is not touched: it would become memory."""
+    at = 0
+    try:
+        while True:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+            piece = os.pread(fd, 1 << 20, at)
+            if piece.count(0) < len(piece):
+                return True
+            at += len(piece)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # nothing but holes from here
+            raise
+    return False

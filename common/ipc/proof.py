@@ -2,7 +2,7 @@
 
 ours       a segment with our magic and our key path
 leftover   one of ours that is half-made or half-removed; one of our uid with its creator dead and nobody else attached
-           that is half-made, or zero in every byte and of a size that a channel of ours can have
+           that is half-made, or zero in every byte and of a size that a channel of ours can have, or of no size yet
 foreign    everything else: refused, named, and left untouched
 """
 
@@ -46,6 +46,8 @@ def judge(facts: Facts) -> Verdict:
     """The verdict on a segment that has our key."""
     begun = facts.magic in (MAGIC, HALF_MADE)
     ours = facts.path == facts.our_path
+    if not facts.size and facts.abandoned:
+        return Verdict(Kind.LEFTOVER, "which its creator left without a size")
     if facts.size < PAGE:
         return Verdict(Kind.FOREIGN, f"its {facts.size} bytes are fewer than a header")
     # The inode is stored last and is never 0, so it tells whether the path is there at all.

@@ -26,7 +26,9 @@ from common.ipc.sysv_calls import (
 from common.ipc.sysv_owners import remove_orphans, whose
 from common.ipc.sysv_roles import Counter, Presence, Turn
 from common.ipc.sysv_semaphores import Semaphores
+from common.layout import PAGE, SEMAPHORES
 
+_ZEROS = bytes(PAGE)
 READ_WRITE = 0o600  # what a participant asks of the mode, whichever class it falls in
 
 
@@ -71,9 +73,9 @@ class SysvObjects:
         self.semaphores.open_all(READ_WRITE)
         self._use(self.semaphores.opened)
 
-    def create_semaphores(self, values: tuple[int, ...]) -> None:
-        """Make all five with their first `values` and with the segment's mode and owner. Raises CallFailed, NotOurs."""
-        self.semaphores.create_all(values, self.seen)
+    def create_semaphores(self, full: int, empty: int) -> None:
+        """Make all five with the segment's mode and owner: the turns are free. Raises CallFailed, NotOurs."""
+        self.semaphores.create_all((full, empty, 1, 1, 0), self.seen)
         self._use(self.semaphores.opened)
 
     def _use(self, semaphores: list[Semaphore]) -> None:
@@ -93,6 +95,10 @@ class SysvObjects:
             return self.stat().marked
         except Gone:
             return True
+
+    def blank(self) -> bool:
+        """Whether every byte of it is zero."""
+        return all(self.memory[at : at + PAGE] == _ZEROS for at in range(0, len(self.memory), PAGE))
 
     def alone(self) -> bool:
         """Whether no other process has the segment attached."""
@@ -216,6 +222,7 @@ class SysvFamily:
     """Where the System V objects of channels come from; what they do is told to `listener`."""
 
     names = Names("shmget", "shmat", "shmdt", "shmctl(IPC_RMID)")
+    keys = 1 + len(SEMAPHORES)
 
     def __init__(self, listener: Listener | None = None) -> None:
         self.calls = SysvCalls(listener)

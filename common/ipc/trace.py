@@ -19,6 +19,14 @@ _SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))
 _SEMOP_FLAGS = ((0x1000, "SEM_UNDO"), (0o4000, "IPC_NOWAIT"))
 _NO_UID = 2**32 - 1  # (uid_t) -1
 _SHMCTL_COMMANDS = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT"}
+_OPEN_FLAGS = ((0o2, "O_RDWR"), (0o100, "O_CREAT"), (0o200, "O_EXCL"))
+_PROTECTIONS = ((1, "PROT_READ"), (2, "PROT_WRITE"))
+_MAP_FLAGS = ((0x1, "MAP_SHARED"), (0x2, "MAP_PRIVATE"), (0x10, "MAP_FIXED"), (0x20, "MAP_ANONYMOUS"))
+_LOCK_COMMANDS = {36: "F_OFD_GETLK", 37: "F_OFD_SETLK"}
+_LOCK_KINDS = {0: "F_RDLCK", 1: "F_WRLCK", 2: "F_UNLCK"}
+_WHENCE = {0: "SEEK_SET", 1: "SEEK_CUR", 2: "SEEK_END"}
+_CLOCKS = {0: "CLOCK_REALTIME", 1: "CLOCK_MONOTONIC"}
+_ADDRESSES = ("shmat", "mmap", "sem_open")  # what returns one
 
 
 def errno_name(number: int | None) -> str:
@@ -32,7 +40,7 @@ def printer(write: Callable[[str], None]) -> Callable[[Call], None]:
     def show(call: Call) -> None:
         if call.errno:
             result = f"-1 {errno_name(call.errno)} ({os.strerror(call.errno)})"
-        elif call.name == "shmat":
+        elif call.name in _ADDRESSES:
             result = hex(call.result)
         elif call.name == "ftok":
             result = key_text(call.result)
@@ -98,6 +106,79 @@ def _semtimedop(semid: int, change: int, flags: int, timeout: float) -> list[str
     return [*_semop(semid, change, flags), f"{{{timeout:g} s}}"]
 
 
+def _shm_open(name: str, flags: int, mode: int) -> list[str]:
+    return [f'"{name}"', _open_flags(flags), f"0{mode:o}" if mode else "0"]
+
+
+def _open_flags(flags: int) -> str:
+    return _flags(flags, _OPEN_FLAGS) if flags & 0o3 else "|".join(filter(None, ("O_RDONLY", _more(flags))))
+
+
+def _more(flags: int) -> str:
+    return _flags(flags, _OPEN_FLAGS) if flags else ""
+
+
+def _sem_open(name: str, flags: int, *creation: int) -> list[str]:
+    shown = [f'"{name}"', _more(flags) or "0"]
+    return [*shown, f"0{creation[0]:o}", str(creation[1])] if creation else shown
+
+
+def _mmap(address: int | None, length: int, protection: int, flags: int, fd: int, offset: int) -> list[str]:
+    at = "NULL" if address is None else hex(address)
+    return [at, str(length), _flags(protection, _PROTECTIONS), _flags(flags, _MAP_FLAGS), str(fd), str(offset)]
+
+
+def _munmap(address: int, length: int) -> list[str]:
+    return [hex(address), str(length)]
+
+
+def _stat(file: int | str, stat: Any) -> list[str]:
+    shown = "buf"
+    if stat is not None:
+        owner = f"st_nlink={stat.links}, st_uid={stat.uid}, st_gid={stat.gid}"
+        shown = f"{{st_ino={stat.ino}, st_mode=S_IFREG|0{stat.mode:o}, {owner}, st_size={stat.size}}}"
+    return [_file(file), shown]
+
+
+def _file(file: int | str) -> str:
+    return f'"{file}"' if isinstance(file, str) else str(file)
+
+
+def _chmod(file: int | str, mode: int) -> list[str]:
+    return [_file(file), f"0{mode:o}"]
+
+
+def _numbers(*numbers: int | str) -> list[str]:
+    return [_file(number) for number in numbers]
+
+
+def _semaphore(address: int, *rest: int) -> list[str]:
+    return [hex(address), *map(str, rest)]
+
+
+def _sem_getvalue(address: int, value: int) -> list[str]:
+    return [hex(address), f"[{value}]"]
+
+
+def _sem_clockwait(address: int, clock: int, until: float) -> list[str]:
+    return [hex(address), _CLOCKS.get(clock, str(clock)), *_moment(until)]
+
+
+def _sem_timedwait(address: int, until: float) -> list[str]:
+    return [hex(address), *_moment(until)]
+
+
+def _moment(until: float) -> list[str]:
+    return [f"{{tv_sec={int(until)}, tv_nsec={int(until % 1 * 1_000_000_000)}}}"]
+
+
+def _fcntl(fd: int, command: int, lock: Any) -> list[str]:
+    kind, whence = _LOCK_KINDS.get(lock.type, str(lock.type)), _WHENCE.get(lock.whence, str(lock.whence))
+    asked = f", l_pid={lock.pid}" if command == 36 else ""
+    shown = f"{{l_type={kind}, l_whence={whence}, l_start={lock.start}, l_len={lock.length}{asked}}}"
+    return [str(fd), _LOCK_COMMANDS[command], shown]
+
+
 _FORMAT: dict[str, Callable[..., list[str]]] = {
     "ftok": _ftok,
     "shmget": _get,
@@ -108,4 +189,26 @@ _FORMAT: dict[str, Callable[..., list[str]]] = {
     "semctl": _semctl,
     "semop": _semop,
     "semtimedop": _semtimedop,
+    "shm_open": _shm_open,
+    "shm_unlink": _numbers,
+    "ftruncate": _numbers,
+    "posix_fallocate": _numbers,
+    "mmap": _mmap,
+    "munmap": _munmap,
+    "fstat": _stat,
+    "lstat": _stat,
+    "fchmod": _chmod,
+    "chmod": _chmod,
+    "fchown": _numbers,
+    "lchown": _numbers,
+    "close": _numbers,
+    "fcntl": _fcntl,
+    "sem_open": _sem_open,
+    "sem_close": _semaphore,
+    "sem_unlink": _numbers,
+    "sem_post": _semaphore,
+    "sem_trywait": _semaphore,
+    "sem_clockwait": _sem_clockwait,
+    "sem_timedwait": _sem_timedwait,
+    "sem_getvalue": _sem_getvalue,
 }

@@ -83,7 +83,8 @@ def _semaphore_table(semaphores: dict[str, Any]) -> Table:
         table.add_column(title, justify="right" if number else "left", no_wrap=True)
     for name, found in semaphores.items():
         lost = "gone" if found.get("errno") == "ENOENT" else found.get("errno")
-        table.add_row(name, str(found["id"]), lost or str(found["value"]), "-" if lost else str(found["asleep"]))
+        asleep = "-" if lost or found["asleep"] is None else str(found["asleep"])
+        table.add_row(name, str(found["id"]), lost or str(found["value"]), asleep)
     return table
 
 
@@ -121,7 +122,8 @@ def _people_rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
         for name, (who, why) in _SLEEPERS.items()
         if semaphores[name]["asleep"]
     ]
-    hidden = any(found.get("errno", "ENOENT") != "ENOENT" for found in semaphores.values())  # on what is gone nobody is
+    # On what is gone nobody is.
+    hidden = any(found["asleep"] is None and found.get("errno") != "ENOENT" for found in semaphores.values())
     return [
         ("writing", status["turns"]["writer_turn"]),
         ("reading", status["turns"]["reader_turn"]),
@@ -151,16 +153,22 @@ def _segment_rows(status: dict[str, Any], now: float) -> list[tuple[str, ...]]:
     segment, header = status["segment"], status["header"]
     slots = "" if status["damage"] else f", {plural(header['slot_count'], 'slot')} of {header['slot_size']}"
     dest = " (dest: it goes with the last detach)" if segment["marked_for_removal"] else ""
-    creator = f"uid {segment['creator_uid']}, gid {segment['creator_gid']}, pid {segment['creator_pid']}"
     times = (("attached", "attach_time"), ("detached", "detach_time"), ("changed", "change_time"))
     return [
-        ("segment", f"id {segment['id']}, key {status['key']}"),
+        ("segment", f"{'' if isinstance(segment['id'], str) else 'id '}{segment['id']}, key {status['key']}"),
         ("size", f"{segment['size']} B{slots}"),
         ("owner", f"uid {segment['uid']}, gid {segment['gid']}, mode {segment['mode']}"),
-        ("creator", creator),
-        ("nattch", f"{segment['attached']}{dest}, last pid {segment['last_pid']}"),
-        *((label, _as_people_say(segment[name], now)) for label, name in times),
+        *_who_rows(segment, dest),
+        *((label, _as_people_say(segment[name], now)) for label, name in times if segment[name] is not None),
     ]
+
+
+def _who_rows(segment: dict[str, Any], dest: str) -> list[tuple[str, ...]]:
+    """Who made it and how many have it; of a family that counts nobody, whether anybody has."""
+    if isinstance(segment["attached"], bool):
+        return [("attached", f"{'in use' if segment['attached'] else 'nobody'}{dest}")]
+    creator = f"uid {segment['creator_uid']}, gid {segment['creator_gid']}, pid {segment['creator_pid']}"
+    return [("creator", creator), ("nattch", f"{segment['attached']}{dest}, last pid {segment['last_pid']}")]
 
 
 def _as_people_say(then: float, now: float) -> str:

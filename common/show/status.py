@@ -38,8 +38,8 @@ _AS_THEY_ARE = (
 
 def show_status(options: argparse.Namespace, talk: Talk) -> int:
     """Show the ring, IPC_STAT and the semaphores. Raises CallFailed (ENOENT, EACCES), NotOurs."""
-    family, doorway = find_family(talk), find_doorway(options, talk)
-    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity())
+    family, doorway = find_family(options, talk), find_doorway(options, talk)
+    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity(), family.keys)
     with doorway:
         objects = find_channel(family, place, observe=True)
         try:

@@ -53,6 +53,7 @@ struct shmpair_header {
     uint32_t padding;
     uint64_t writers_left;
     uint64_t records_torn;
+    uint64_t nonce; /* in the names of POSIX semaphores; 0: System V */
     _Alignas(64) uint64_t head; /* in a loop: __atomic_load_n(&h->head, __ATOMIC_ACQUIRE) */
     _Alignas(64) uint64_t tail;
     _Alignas(64) struct shmpair_output_note output_notes[2];
@@ -97,6 +98,7 @@ SHMPAIR_AT(shmpair_header, reader_pid, 76);
 SHMPAIR_AT(shmpair_header, semaphore_ids, 80);
 SHMPAIR_AT(shmpair_header, writers_left, 104);
 SHMPAIR_AT(shmpair_header, records_torn, 112);
+SHMPAIR_AT(shmpair_header, nonce, 120);
 SHMPAIR_AT(shmpair_header, head, 128);
 SHMPAIR_AT(shmpair_header, tail, 192);
 SHMPAIR_AT(shmpair_header, output_notes, 256);
