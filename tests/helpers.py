@@ -47,25 +47,35 @@ def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any
 class Pair:
     """Runs writer.py and reader.py on one key path. `start` returns a Popen, the plain verbs wait for the end.
 
-    The programs run through another command if there is a `prefix`, and with `environment` added to ours.
+    The programs run through another command if there is a `prefix`, with `environment` added to ours, and with --ipc if
+    `ipc` is not System V's family.
     """
 
     def __init__(
-        self, key_path: Path, directory: Path, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        key_path: Path,
+        directory: Path,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        *,
+        ipc: str = "sysv",
     ) -> None:
         self.key_path = key_path
         self.directory = directory
+        self.ipc = ipc
         self._prefix = prefix
         self._environment = environment or {}
 
     def under(self, *prefix: str, **environment: str) -> Pair:
         """The same programs, started through one command more (strace, sh -c, nohup), or in another environment."""
         prefix, environment = (*prefix, *self._prefix), {**self._environment, **environment}
-        return Pair(self.key_path, self.directory, prefix, environment)
+        return Pair(self.key_path, self.directory, prefix, environment, ipc=self.ipc)
 
     def command(self, program: str, *arguments: object) -> list[str]:
         """The command line of `program` ("writer" or "reader") on this key path."""
-        words = [*self._prefix, sys.executable, ROOT / f"{program}.py", "--key-path", self.key_path, *arguments]
+        family = [] if self.ipc == "sysv" else ["--ipc", self.ipc]
+        key_path = ["--key-path", self.key_path]
+        words = [*self._prefix, sys.executable, ROOT / f"{program}.py", *key_path, *family, *arguments]
         return [str(word) for word in words]
 
     def start(self, program: str, *arguments: object, **popen: Any) -> subprocess.Popen[bytes]:
@@ -135,12 +145,22 @@ def left_behind(keys: set[int]) -> list[dict[str, int]]:
     return [row for kind in ("shm", "sem") for row in ipc_table(kind) if row["key"] in keys]
 
 
-def clear_away(keys: set[int]) -> list[dict[str, int]]:
-    """Remove all IPC objects with one of these keys, whosever they are; what there was."""
-    found = left_behind(keys)
+def left_in_dev_shm(keys: set[int]) -> list[Path]:
+    """The POSIX objects that are named after one of these keys."""
+    names = {f"shmpair-{key & 0xFFFFFFFF:08x}" for key in keys}
+    return [
+        path for path in Path("/dev/shm").iterdir() if path.name.removeprefix("sem.")[: len("shmpair-") + 8] in names
+    ]
+
+
+def clear_away(keys: set[int]) -> list[dict[str, int] | Path]:
+    """Remove all IPC objects with one of these keys, whosever they are, of either family; what there was."""
+    found, files = left_behind(keys), left_in_dev_shm(keys)
     for row in found:
         if "shmid" in row:
             sysv_ipc.remove_shared_memory(row["shmid"])
         else:
             sysv_ipc.remove_semaphore(row["semid"])
-    return found
+    for file in files:
+        file.unlink()
+    return [*found, *files]

@@ -1,4 +1,4 @@
-"""Both ends of one channel in this process, over real System V objects: what the unit tests of the protocol use.
+"""Both ends of one channel in this process, over real IPC objects: what the unit tests of the protocol use.
 
 Reading and writing alternate in one thread, or the ends run in two. A death in the middle of a record is a source
 or a sink that raises: an end then leaves the same traces in the segment as a process that was killed.
@@ -24,8 +24,11 @@ from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
 from common.errors import CallFailed
 from common.ipc.doorway import FlockDoorway
+from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted, join_channel, open_channel
 from common.ipc.place import Place
+from common.ipc.posix import PosixFamily, PosixObjects, segment_name
+from common.ipc.posix_semaphores import named_after, remove_if_there
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import Semaphore, segment_memory
 from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, Geometry
@@ -44,6 +47,9 @@ NOBODY = 65534
 LISTENER = Listener()
 FAMILY = SysvFamily(LISTENER)
 sysv = FAMILY.calls
+POSIX = PosixFamily(LISTENER)
+posix = POSIX.calls
+FAMILIES: dict[str, Family] = {"sysv": FAMILY, "posix": POSIX}  # as --ipc names them
 
 
 class Heard(Listener):
@@ -127,8 +133,11 @@ def stream(data: bytes) -> Script:
 class Local:
     """A channel on `key_path` and the ends opened on it. Leaving it removes whatever is still there."""
 
-    def __init__(self, key_path: Path, geometry: Geometry = SMALL, timeout: float = PATIENCE) -> None:
+    def __init__(
+        self, key_path: Path, geometry: Geometry = SMALL, timeout: float = PATIENCE, family: Family = FAMILY
+    ) -> None:
         self.place = place_of(key_path)
+        self.family = family
         self.timeout = timeout
         self.heard = Heard()
         self._wanted = Wanted(geometry.slot_count, geometry.slot_size, MODE, exclusive=False)
@@ -140,14 +149,14 @@ class Local:
     def __exit__(self, *exc_info: object) -> None:
         while self._open:
             self.detach(self._open[-1][0])
-        remove_objects(self.place)
+        remove_objects(self.place, self.family)
 
     def writer(self, timeout: float | None = None) -> WriteEnd:
         """A joined writing end; the first one creates the channel."""
         doorway = self._doorway()
         with doorway:
-            family = join_channel(FAMILY, self.place, self._wanted)
-            end = self._keep(WriteEnd(family, doorway, self._patience(timeout)), doorway)
+            there = join_channel(self.family, self.place, self._wanted)
+            end = self._keep(WriteEnd(there, doorway, self._patience(timeout)), doorway)
             end.join()
         return end
 
@@ -157,9 +166,9 @@ class Local:
         """A reading end of the channel, which must exist."""
         doorway = self._doorway()
         with doorway:
-            family = open_channel(FAMILY, self.place)
-        assert family is not None, "there is no channel"
-        end = ReadEnd(family, doorway, self._patience(timeout), keep=keep, follow=follow, resume=resume)
+            there = open_channel(self.family, self.place)
+        assert there is not None, "there is no channel"
+        end = ReadEnd(there, doorway, self._patience(timeout), keep=keep, follow=follow, resume=resume)
         return self._keep(end, doorway)
 
     def leave(self, end: WriteEnd, *, failed: bool = False) -> bool:
@@ -188,7 +197,7 @@ class Local:
             raise
 
     def objects(self) -> list[str]:
-        return objects(self.place)
+        return objects(self.place, self.family)
 
     def _doorway(self) -> FlockDoorway:
         return FlockDoorway(self.place.path, self._patience(None))
@@ -218,9 +227,11 @@ def by_library(semaphore: Semaphore) -> sysv_ipc.Semaphore:
 
 def tokens(end: End) -> dict[str, int]:
     """The value of each of the channel's semaphores."""
-    family = end.objects
-    assert isinstance(family, SysvObjects)
-    return dict(zip(SEMAPHORES, map(sysv.semaphore_value, family.semaphores.opened), strict=True))
+    there = end.objects
+    if isinstance(there, PosixObjects):
+        return dict(zip(SEMAPHORES, map(posix.semaphore_value, there.semaphores.opened), strict=True))
+    assert isinstance(there, SysvObjects)
+    return dict(zip(SEMAPHORES, map(sysv.semaphore_value, there.semaphores.opened), strict=True))
 
 
 def take_all(end: ReadEnd, at_most: int | None = None) -> bytes:
@@ -231,8 +242,15 @@ def take_all(end: ReadEnd, at_most: int | None = None) -> bytes:
     return sink.data
 
 
-def objects(place: Place) -> list[str]:
+def objects(place: Place, family: Family = FAMILY) -> list[str]:
     """Which of the channel's objects exist: "segment" and the names of the semaphores."""
+    if family is POSIX:
+        name = segment_name(place)
+        there = {role for role, _ in named_after(name)}
+        with suppress(CallFailed):
+            posix.stat_name(name)
+            there.add("segment")
+        return [name for name in ("segment", *SEMAPHORES) if name in there]
     found = []
     for name, key, opener in _finders(place):
         with suppress(CallFailed):
@@ -241,8 +259,14 @@ def objects(place: Place) -> list[str]:
     return found
 
 
-def remove_objects(place: Place) -> None:
+def remove_objects(place: Place, family: Family = FAMILY) -> None:
     """Remove every object with the channel's keys, whosever it is."""
+    if family is POSIX:
+        for _, semaphore in named_after(segment_name(place)):
+            remove_if_there(posix, semaphore)
+        with suppress(CallFailed):
+            posix.remove_segment(segment_name(place))
+        return
     for name, key, opener in _finders(place):
         with suppress(CallFailed):
             found = opener(key)

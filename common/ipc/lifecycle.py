@@ -204,6 +204,8 @@ def _facts(objects: ChannelObjects) -> Facts:
 
 def _check_nothing_unread(objects: ChannelObjects) -> None:
     """A channel is only finished when all is read; raises BadSegment when the header says otherwise."""
+    if not objects.memory:  # its creator died before it had a size
+        return
     with Header(objects.memory) as header:
         unread = header.head - header.tail if header.state == FINISHED else 0
     if unread:

@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 from common.channel.listener import Listener
-from common.errors import BadSegment, CallFailed, NotPermitted
+from common.errors import CallFailed, NotPermitted
 from common.ipc.calls import key_text
 from common.ipc.family import Names
 from common.ipc.place import Place
@@ -48,12 +48,12 @@ class PosixObjects:
         self._fd = fd
         self._part = part
         if part:
-            Handle(calls, fd, memoryview(b"")).lock_shared(ATTACHED)
+            Handle(calls, fd, None).lock_shared(ATTACHED)
         # What has no size yet cannot be mapped, and can be judged all the same.
         self._mapping = calls.map_segment(fd, seen.size, readonly=observe) if seen.size else None
         self.memory = self._mapping.memory if self._mapping else memoryview(b"")
         self.address = self._mapping.address if self._mapping else 0
-        self._handle = Handle(calls, fd, self.memory)
+        self._handle = Handle(calls, fd, self._mapping)
         self.semaphores = Semaphores(calls, self.name, self.memory, lambda: self.stat().uid)
         _ATTACHED_HERE.add(self)
 
@@ -72,8 +72,8 @@ class PosixObjects:
 
     def _use(self) -> None:
         opened = self.semaphores.opened
-        self.full_slots = Counter(self._calls, opened[0])
-        self.empty_slots = Counter(self._calls, opened[1])
+        self.full_slots = Counter(self._handle, opened[0])
+        self.empty_slots = Counter(self._handle, opened[1])
         self.writer_turn = Turn(self._handle, WRITER_TURN, opened[2])
         self.reader_turn = Turn(self._handle, READER_TURN, opened[3])
         self.writers = Presence(self._handle, opened[4])
@@ -83,15 +83,8 @@ class PosixObjects:
         return self._calls.stat_segment(self._fd)
 
     def removed(self) -> bool:
-        """Whether its name is gone: no one else can join any more.
-
-        Raises BadSegment when it was truncated under us, and puts zeros where a touch would be a SIGBUS.
-        """
-        now = self.stat()
-        if self._mapping and now.size < len(self.memory):
-            self._calls.cover(self._mapping)
-            raise BadSegment(f"it was truncated to {now.size} bytes while it was in use, and had {len(self.memory)}")
-        return not now.links
+        """Whether its name is gone: no one else can join any more. Raises BadSegment when it was truncated."""
+        return not self._handle.stat().links
 
     def blank(self) -> bool:
         """Whether every byte of it is zero."""

@@ -10,7 +10,7 @@ import errno
 _WIDEN = "its owner can widen it with `writer.py --chmod`, or choose another --channel"
 _FILES = "this process has as many files open as it may (see `ulimit -n`); raise the limit"
 _ALL_FILES = "the system has as many files open as it may (/proc/sys/fs/file-max); close some, or raise it"
-_NO_ROOM = "is full (see `df /dev/shm`); lower --slots or --slot-size, or remove stale objects with `rm /dev/shm/...`"
+_NO_ROOM = "has not that much room left (see `df /dev/shm`); lower --slots or --slot-size, or remove what is stale"
 _ONLY_OWNER = "only its owner or root may change or remove it: /dev/shm is sticky; ask them"
 _MISSING = (
     "the channel has lost this semaphore (rm); end every program that uses the channel and start again, as the user who"
@@ -56,7 +56,7 @@ POSIX_MEANING = {
     ("ftruncate", errno.EBADF): _NOT_ANY_MORE,
     ("posix_fallocate", errno.EINVAL): _NO_SIZE,
     ("posix_fallocate", errno.EFBIG): _NO_SIZE,
-    ("posix_fallocate", errno.ENOSPC): f"/dev/shm has not that much left, or {_NO_ROOM}",
+    ("posix_fallocate", errno.ENOSPC): f"/dev/shm {_NO_ROOM}",
     ("posix_fallocate", errno.ENOMEM): "there is no memory for an object of this size; lower --slots or --slot-size",
     ("posix_fallocate", errno.EINTR): "a signal came while the memory was reserved; start again",
     ("posix_fallocate", errno.EOPNOTSUPP): "/dev/shm is no tmpfs and cannot reserve memory; mount one there",
@@ -92,11 +92,7 @@ POSIX_MEANING = {
     ("sem_open", errno.EEXIST): "something has the name that our semaphore is to have; choose another --channel",
     ("sem_open", errno.EACCES): "the semaphore's mode does not let us use it, which takes reading and writing;"
     " its owner can widen it with `writer.py --chmod`",
-    (
-        "sem_open",
-        errno.EINVAL,
-    ): "what has this name is no semaphore: it is shorter than one, or its first value would be"
-    " beyond SEM_VALUE_MAX; see `ls -l /dev/shm`",
+    ("sem_open", errno.EINVAL): "what has this name is no semaphore: it is shorter than one, see `ls -l /dev/shm`",
     ("sem_open", errno.ELOOP): _LINK,
     ("sem_open", errno.ENAMETOOLONG): _NO_NAME,
     ("sem_open", errno.EMFILE): _FILES,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-from common.errors import CallFailed
-from common.ipc.posix_calls import Flock, PosixCalls, Semaphore
+from common.errors import BadSegment, CallFailed
+from common.ipc.posix_calls import Flock, Mapping, PosixCalls, Semaphore, ShmStat
 
 # A lock needs a byte and leaves what is in it alone. Each is the first byte of the field of the header that it goes
 # with (layout.py): magic, writers_joined, writer_pid, reader_pid.
@@ -24,11 +24,23 @@ _MOST_DEAD = 1000  # tokens to take away before one writes: whoever scribbles on
 
 
 class Handle(NamedTuple):
-    """An opened object: its descriptor, and its memory."""
+    """An opened object: its descriptor, and where it is mapped, if it has a size."""
 
     calls: PosixCalls
     fd: int
-    memory: memoryview
+    mapping: Mapping | None
+
+    def stat(self) -> ShmStat:
+        """Fstat of it. Raises BadSegment when it was truncated under us.
+
+        Then, or a touch would be a SIGBUS, zeros that are ours alone are in its place.
+        """
+        now = self.calls.stat_segment(self.fd)
+        size = len(self.mapping.memory) if self.mapping else 0
+        if self.mapping and now.size < size:
+            self.calls.cover(self.mapping)
+            raise BadSegment(f"it was truncated to {now.size} bytes while it was in use, and had {size}")
+        return now
 
     def lock_shared(self, byte: int) -> None:
         """Take a lock that all of ours only share. Raises CallFailed (EAGAIN) when somebody else has it alone."""
@@ -44,19 +56,22 @@ class Handle(NamedTuple):
 class Counter:
     """A counting semaphore."""
 
-    def __init__(self, calls: PosixCalls, semaphore: Semaphore) -> None:
-        self._calls = calls
+    def __init__(self, handle: Handle, semaphore: Semaphore) -> None:
+        self._handle = handle
         self._semaphore = semaphore
 
     def acquire(self, timeout: float) -> bool:
-        """Take a token, asleep up to `timeout` seconds; 0 only tries."""
-        if timeout:
-            return self._calls.wait_semaphore(self._semaphore, timeout)
-        return self._calls.try_semaphore(self._semaphore)
+        """Take a token, asleep up to `timeout` seconds; 0 only tries. Raises BadSegment, see Handle.stat."""
+        if not timeout:
+            return self._handle.calls.try_semaphore(self._semaphore)
+        token = self._handle.calls.wait_semaphore(self._semaphore, timeout)
+        if not token:
+            self._handle.stat()  # before the caller looks at head and tail
+        return token
 
     def release(self) -> None:
         """Put a token back."""
-        self._calls.release_semaphore(self._semaphore)
+        self._handle.calls.release_semaphore(self._semaphore)
 
 
 class Turn:
@@ -71,13 +86,14 @@ class Turn:
         self._semaphore = semaphore
 
     def acquire(self, timeout: float) -> bool:
-        """Take the turn, asleep up to `timeout` seconds until it may be free; 0 only tries."""
+        """Take the turn, asleep up to `timeout` seconds until it may be free; 0 only tries. Raises BadSegment."""
         if self._try():
             return True
-        if timeout:
-            self._handle.calls.wait_semaphore(self._semaphore, timeout)
-            return self._try()
-        return False
+        if not timeout:
+            return False
+        if not self._handle.calls.wait_semaphore(self._semaphore, timeout):
+            self._handle.stat()
+        return self._try()
 
     def _try(self) -> bool:
         return self._handle.calls.try_lock(self._handle.fd, self._byte, exclusive=True)
@@ -96,7 +112,8 @@ class Turn:
         """
         if not self._handle.locked_by_others(self._byte):
             return None
-        with self._handle.memory[self._byte : self._byte + 4] as field, field.cast("I") as pid:
+        assert self._handle.mapping is not None, "a channel has a header"
+        with self._handle.mapping.memory[self._byte : self._byte + 4] as field, field.cast("I") as pid:
             return pid[0]
 
 
