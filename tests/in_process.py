@@ -27,7 +27,8 @@ from common.ipc.doorway import FlockDoorway
 from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted, join_channel, open_channel
 from common.ipc.place import Place
-from common.ipc.posix import PosixFamily, PosixObjects, segment_name
+from common.ipc.posix import PosixFamily
+from common.ipc.posix_objects import PosixObjects, segment_name
 from common.ipc.posix_semaphores import named_after, remove_if_there
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import Semaphore, segment_memory

@@ -15,8 +15,8 @@ import pytest
 
 from common.errors import BadSegment, CallFailed, ChannelError, NotOurs, NotPermitted
 from common.ipc.lifecycle import Wanted, create_channel, find_channel, join_channel, open_channel
-from common.ipc.posix import PosixObjects, segment_name
 from common.ipc.posix_calls import PosixCalls
+from common.ipc.posix_objects import PosixObjects, segment_name
 from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN, WRITERS, Handle
 from common.layout import HALF_MADE, MAGIC, PAGE, SEMAPHORES, Geometry, Header
 from tests.helpers import PATIENCE, ROOT, Pair, finish, is_root, wait_until
@@ -250,6 +250,13 @@ def test_what_is_too_small_for_a_header_is_refused(key_path: Path, posix_pair: P
     assert (done.code, f"its {size} bytes are fewer than a header" in done.err) == (1, True)
     assert posix_pair.read("--status").code == 1
     file.unlink()
+
+
+def test_a_fifo_with_our_name_holds_nobody_up(key_path: Path, posix_pair: Pair) -> None:
+    os.mkfifo(file_of(key_path))
+    done = posix_pair.read("--status")
+    assert (done.code, "has our name and is no file" in done.err) == (1, True)
+    file_of(key_path).unlink()
 
 
 @pytest.mark.parametrize("size", [0, 4 * PAGE, 2**40], ids=["no size", "zeros", "a hole"])

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import struct
 import time
 from collections.abc import Callable
@@ -99,6 +100,7 @@ class ShmStat(NamedTuple):
     access_time: int
     modify_time: int
     change_time: int
+    regular: bool = True  # no FIFO, no directory
 
     @classmethod
     def of(cls, status: os.stat_result) -> ShmStat:
@@ -106,6 +108,7 @@ class ShmStat(NamedTuple):
         return cls(
             *(status.st_uid, status.st_gid, status.st_mode & 0o777, status.st_size, status.st_nlink, status.st_ino),
             *(int(status.st_atime), int(status.st_mtime), int(status.st_ctime)),
+            stat.S_ISREG(status.st_mode),
         )
 
 
@@ -248,14 +251,14 @@ class PosixCalls(Calls):
             _libc.munmap(mapping.address, len(mapping.memory))
 
     def _stat(self, name: str, file: int | str, call: Callable[[], os.stat_result]) -> ShmStat:
-        stat, number = None, 0
+        found, number = None, 0
         try:
-            stat = ShmStat.of(call())
+            found = ShmStat.of(call())
         except OSError as error:
             number = _errno_of(error)
-        self.done(name, (file, stat), -1 if number else 0, number)
-        assert stat is not None, "done raises what failed"
-        return stat
+        self.done(name, (file, found), -1 if number else 0, number)
+        assert found is not None, "done raises what failed"
+        return found
 
     def stat_segment(self, fd: int) -> ShmStat:
         """Who owns it, its mode, size and times; no links: it has no name any more.
