@@ -48,6 +48,7 @@ def run_control(local: Local, **given: Any) -> str:
         **{
             "key_path": local.place.path,
             "channel": local.place.channel,
+            "ipc": "sysv",
             "timeout": 1,
             "chmod": None,
             "chown": None,
@@ -173,7 +174,10 @@ def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: di
         patch.setattr(control, "find_doorway", lambda *_: doorway)
         patch.setattr(control, "find_place", lambda *_: local.place)
         with pytest.raises(CallFailed) as error:
-            change(argparse.Namespace(**{"chmod": None, "chown": None, "remove": False} | given), Talk("writer"))
+            change(
+                argparse.Namespace(**{"ipc": "sysv", "chmod": None, "chown": None, "remove": False} | given),
+                Talk("writer"),
+            )
     assert (error.value.name, error.value.strerror) == ("shmctl", "Operation not permitted")
     assert writer.objects.stat()._replace(attach_time=0, detach_time=0, last_pid=0) == before._replace(
         attach_time=0, detach_time=0, last_pid=0
@@ -193,7 +197,7 @@ def test_an_owner_who_gives_the_channel_away_has_succeeded(local: Local) -> None
     with pytest.MonkeyPatch.context() as patch, as_nobody():
         patch.setattr(control, "find_doorway", lambda *_: writer.doorway)
         patch.setattr(control, "find_place", lambda *_: local.place)
-        assert change(argparse.Namespace(chmod=None, chown=(1, None), remove=False), listener) == 0
+        assert change(argparse.Namespace(ipc="sysv", chmod=None, chown=(1, None), remove=False), listener) == 0
     assert listener.steps == [f"segment {shmid_of(writer)} and its semaphores: done"]
     assert {owned.uid for owned in (writer.objects.stat(), *map(by_library, writer.objects.semaphores.opened))} == {1}
 

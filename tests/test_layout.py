@@ -55,6 +55,7 @@ HEADER_FIELDS = [
     ("reader_pid", 76, 4),
     ("writers_left", 104, 8),
     ("records_torn", 112, 8),
+    ("nonce", 120, 8),
     ("head", 128, 8),
     ("tail", 192, 8),
     ("input_record", 320, 8),

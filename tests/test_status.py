@@ -53,7 +53,7 @@ def snapshot(of: Local | Place, *, marked: bool = False) -> dict[str, Any]:
 
 
 def show(local: Local, *, as_json: bool) -> int:
-    options = argparse.Namespace(key_path=local.place.path, channel=0, timeout=1, json=as_json)
+    options = argparse.Namespace(key_path=local.place.path, channel=0, ipc="sysv", timeout=1, json=as_json)
     return show_status(options, Talk("reader"))
 
 
