@@ -59,6 +59,7 @@ static void print_layout(void) {
     FIELD(header, semaphore_ids);
     FIELD(header, writers_left);
     FIELD(header, records_torn);
+    FIELD(header, nonce);
     FIELD(header, head);
     FIELD(header, tail);
     FIELD(header, output_notes);
