@@ -164,3 +164,11 @@ def clear_away(keys: set[int]) -> list[dict[str, int] | Path]:
     for file in files:
         file.unlink()
     return [*found, *files]
+
+
+def locks_on(path: Path, byte: int) -> int:
+    """How many hold a lock on this byte of a file: on byte 0 of a POSIX object, that is what nattch is of a segment."""
+    status = path.stat()
+    where = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    rows = [row.split() for row in Path("/proc/locks").read_text().splitlines()]
+    return sum(row[1] == "OFDLCK" and row[5:7] == [where, str(byte)] for row in rows)

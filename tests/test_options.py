@@ -114,6 +114,7 @@ def test_option_value_refused(parse: Callable[[str], Any], text: str, complaint:
 COMMON_DEFAULTS = {
     "key_path": str(ROOT),
     "channel": 0,
+    "ipc": "sysv",
     "attach_at": None,
     "timeout": None,
     "quiet": False,

@@ -19,7 +19,7 @@ from common.ipc.posix_calls import PosixCalls
 from common.ipc.posix_objects import PosixObjects, segment_name
 from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN, WRITERS, Handle
 from common.layout import HALF_MADE, MAGIC, PAGE, SEMAPHORES, Geometry, Header
-from tests.helpers import PATIENCE, ROOT, Pair, finish, is_root, wait_until
+from tests.helpers import PATIENCE, ROOT, Pair, finish, is_root, locks_on, wait_until
 from tests.in_process import (
     POSIX,
     SMALL,
@@ -154,6 +154,7 @@ def test_the_kernel_drops_the_locks_of_a_killed_process(key_path: Path) -> None:
             assert not made.writer_turn.acquire(0)
             assert not made.reader_turn.acquire(0.01)
             assert (made.writers.present(), made.alone(), made.others()) == (True, False, None)
+            assert [locks_on(file_of(key_path), byte) for byte in (ATTACHED, WRITERS)] == [2, 1]
             child.kill()
             child.wait()
         assert (made.writer_turn.holder(), made.reader_turn.holder()) == (None, None)
