@@ -88,7 +88,7 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "ipc.sysv_calls": {"ipc.calls"},
     "ipc.place": {"ipc.calls"},
     "ipc.trace": {"ipc.calls"},
-    "ipc.meanings": {"ipc.trace"},
+    "ipc.meanings": {"ipc.trace", "ipc.posix_meanings"},
     "ipc.family": {"ipc.calls", "ipc.place", "ipc.removal"},
     "ipc.sysv_roles": {"ipc.sysv_calls"},
     "ipc.sysv_owners": {"ipc.sysv_calls", "ipc.removal"},
@@ -96,6 +96,17 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "ipc.sysv": {
         *("ipc.sysv_calls", "ipc.sysv_roles", "ipc.sysv_owners", "ipc.sysv_semaphores"),
         *("ipc.family", "ipc.place", "ipc.processes", "ipc.removal"),
+    },
+    "ipc.posix_calls": {"ipc.calls"},
+    "ipc.posix_roles": {"ipc.posix_calls"},
+    "ipc.posix_semaphores": {"ipc.posix_calls", "ipc.removal"},
+    "ipc.posix_objects": {
+        *("ipc.calls", "ipc.posix_calls", "ipc.posix_roles", "ipc.posix_semaphores"),
+        *("ipc.place", "ipc.removal"),
+    },
+    "ipc.posix": {
+        *("ipc.posix_calls", "ipc.posix_objects", "ipc.posix_semaphores"),
+        *("ipc.family", "ipc.place", "ipc.removal"),
     },
     # It names no family.
     "ipc.lifecycle": {"ipc.calls", "ipc.family", "ipc.place", "ipc.proof"},
@@ -110,7 +121,8 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
 # Who knows the operating system, and who draws.
 ONLY_IN = {
     "sysv_ipc": {"ipc.sysv_calls"},
-    "ctypes": {"ipc.calls", "ipc.sysv_calls"},
+    "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
+    "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "cli.sinks"},
     "rich": {"cli.tally", "show.screen"},
 }
@@ -210,6 +222,8 @@ TESTED_IN = {
     "channel.ring": "test_layout",
     "notes": "test_layout",
     "ipc.calls": "test_sysv_calls",
+    **dict.fromkeys(("ipc.posix_roles", "ipc.posix_semaphores", "ipc.posix_objects"), "test_posix"),
+    "ipc.posix_meanings": "test_meanings",
 }
 UNTESTED = {"errors", "channel.objects", "ipc.family"}
 
