@@ -16,10 +16,10 @@ from common.cli.leaving import command, find_doorway, find_family, find_place, w
 from common.cli.sinks import StreamSink
 from common.cli.sources import FileSource, MessageSource
 from common.cli.talk import Talk
-from common.ipc.sysv import SysvFamily
 from common.words import plural
 from reader import how_to_go_on as how_a_reader_goes_on
 from tests.command_line import parse
+from tests.in_process import FAMILIES
 from writer import how_to_go_on
 
 
@@ -34,7 +34,7 @@ def test_a_long_wait_names_the_channel(
     monkeypatch.chdir(key_path.parent)
     talk = Talk("writer")
     options = parse("writer", f"--key-path {key_path.name} --channel 2", monkeypatch)
-    place = find_place(options, find_family(talk), find_doorway(options, talk), talk)
+    place = find_place(options, find_family(options, talk), find_doorway(options, talk), talk)
     capfd.readouterr()
     talk.wait(Reason("waiting for room"), 3)
     key = place.segment_key & 0xFFFFFFFF
@@ -53,10 +53,11 @@ def test_what_is_said_inside_the_doorway_is_written_outside(
     assert capfd.readouterr().err == "writer: one\n> writer: two\n"
 
 
-def test_the_family_names_the_calls_of_what_is_said() -> None:
+@pytest.mark.parametrize("ipc", FAMILIES)
+def test_the_family_names_the_calls_of_what_is_said(ipc: str, monkeypatch: pytest.MonkeyPatch) -> None:
     talk = Talk("writer")
-    find_family(talk)
-    assert talk.names == SysvFamily.names
+    family = find_family(parse("writer", f"--ipc {ipc}", monkeypatch), talk)
+    assert talk.names == family.names == FAMILIES[ipc].names
 
 
 @pytest.mark.parametrize(

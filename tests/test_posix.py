@@ -47,7 +47,7 @@ def local(key_path: Path) -> Iterator[Local]:
 
 @pytest.fixture
 def posix_pair(key_path: Path, tmp_path: Path) -> Pair:
-    return Pair(key_path, tmp_path, "posix")
+    return Pair(key_path, tmp_path, ipc="posix")
 
 
 def file_of(key_path: Path) -> Path:

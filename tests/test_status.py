@@ -382,7 +382,10 @@ def test_an_onlooker_attaches_read_only(local: Local, capfd: pytest.CaptureFixtu
     local.writer()
     talk, calls = Talk("reader"), list[Call]()
     talk.call = calls.append
-    assert show_status(argparse.Namespace(key_path=local.place.path, channel=0, timeout=1, json=True), talk) == 0
+    assert (
+        show_status(argparse.Namespace(key_path=local.place.path, channel=0, ipc="sysv", timeout=1, json=True), talk)
+        == 0
+    )
     assert [call.arguments[2] for call in calls if call.name == "shmat"] == [SHM_RDONLY]
     assert capfd.readouterr().err == ""
 

@@ -123,7 +123,7 @@ ONLY_IN = {
     "sysv_ipc": {"ipc.sysv_calls"},
     "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
     "posix_ipc": {"ipc.posix_calls"},
-    "fcntl": {"ipc.doorway", "cli.sinks"},
+    "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.sinks"},
     "rich": {"cli.tally", "show.screen"},
 }
 

@@ -244,7 +244,7 @@ class PosixCalls(Calls):
     def drop_in_child(self, fd: int, mapping: Mapping | None) -> None:
         """After fork(2), in the child: give up what it inherited, whoever has views of it; our locks would live on.
 
-        C: int close(int fd) and int munmap(void *addr, size_t length), of which nobody is told.
+        In C, int close(int fd) and int munmap(void *addr, size_t length); nobody is told of them.
         """
         os.close(fd)
         if mapping is not None:

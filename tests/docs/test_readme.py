@@ -15,6 +15,7 @@ import pytest
 
 from common.cli import options as command_line
 from common.ipc.calls import Calls
+from common.ipc.posix_calls import PosixCalls
 from common.ipc.sysv_calls import SysvCalls
 from tests.docs.draw_segment import PICTURE, draw
 from tests.docs.transcripts import READMES, Stage, agree, normalise, read_blocks, read_steps
@@ -24,6 +25,8 @@ from tests.lab.cases import LAB_README, rows_under
 README, COMMON = READMES[:2]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in READMES}
 TEXT = TEXTS["README.md"]
+
+CALLS: dict[str, type[Calls]] = {"The calls": SysvCalls, "The calls of POSIX": PosixCalls}  # by heading, in the lab
 
 every_readme = pytest.mark.parametrize("name", TEXTS)
 
@@ -141,9 +144,10 @@ def test_every_command_line_is_one_that_we_accept(
     getattr(command_line, f"{program}_options")()
 
 
-def test_every_call_of_ours_is_in_the_table() -> None:
-    named = [function.strip("`") for _, function, _ in rows_under(LAB_README, "The calls")]
-    methods = {**vars(Calls), **vars(SysvCalls)}.items()
+@pytest.mark.parametrize("heading", CALLS)
+def test_every_call_of_ours_is_in_the_table(heading: str) -> None:
+    named = [function.strip("`") for _, function, _ in rows_under(LAB_README, heading)]
+    methods = {**vars(Calls), **vars(CALLS[heading])}.items()
     with_prototype = {name for name, value in methods if callable(value) and re.search(r"\bC: ", value.__doc__ or "")}
     assert len(named) == len(set(named))
     assert set(named) == with_prototype
@@ -201,16 +205,18 @@ def test_from_top_to_bottom_everything_comes_out_as_shown(name: str, stage: Stag
 
 
 @pytest.mark.parametrize(
-    ("what", "command"), [(row[0], row[2].strip("`")) for row in rows_under(LAB_README, "The calls")]
+    ("what", "command"),
+    [(row[0], row[2].strip("`")) for heading in CALLS for row in rows_under(LAB_README, heading)],
 )
 def test_a_call_is_shown_by_its_command(what: str, command: str, stage: Stage) -> None:
     require_tools(command)
+    family = " --ipc posix" if "--ipc posix" in command else ""
     if not command.endswith(" hello"):
-        stage.run(["python writer.py --quiet hello"])
+        stage.run([f"python writer.py{family} --quiet hello"])
     call, _, argument = what.partition(",")[0].partition(" ")
     _, (said,) = stage.run([command])
     assert re.search(rf"^{call}\(.*{argument}.* = ", said, re.MULTILINE), said
-    stage.run(["python writer.py --quiet --remove"])
+    stage.run([f"python writer.py{family} --quiet --remove"])
 
 
 @pytest.mark.parametrize(
