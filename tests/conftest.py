@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from common.ipc.family import Family
 from tests.helpers import Pair, clear_away, keys_of, kill_children
+from tests.in_process import FAMILIES
 
 # A runner under nohup, or in the background of a script, would hand its deafness to every program that the tests start.
 # A handler that does nothing is not handed on.
@@ -37,6 +39,12 @@ def key_path(tmp_path: Path) -> Iterator[Path]:
     kill_children()
     left = clear_away(keys)
     assert not left, f"IPC objects left behind: {left}"
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Family:
+    """Each family of IPC objects in its turn: what is promised is promised of both."""
+    return FAMILIES[request.param]
 
 
 @pytest.fixture

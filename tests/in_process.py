@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sysv_ipc
 
 from common.channel.end import End
 from common.channel.listener import Call, Listener, News, Reason
+from common.channel.objects import Objects
 from common.channel.patience import Patience
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
@@ -28,13 +29,15 @@ from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted, join_channel, open_channel
 from common.ipc.place import Place
 from common.ipc.posix import PosixFamily
+from common.ipc.posix_calls import segment_path
 from common.ipc.posix_objects import PosixObjects, segment_name
+from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN
 from common.ipc.posix_semaphores import named_after, remove_if_there
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import Semaphore, segment_memory
 from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, Geometry
 from common.notes import FileId
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE, ROOT, locks_on
 
 T = TypeVar("T")
 AnyEnd = TypeVar("AnyEnd", bound=End)
@@ -227,12 +230,20 @@ def by_library(semaphore: Semaphore) -> sysv_ipc.Semaphore:
 
 
 def tokens(end: End) -> dict[str, int]:
-    """The value of each of the channel's semaphores."""
-    there = end.objects
-    if isinstance(there, PosixObjects):
-        return dict(zip(SEMAPHORES, map(posix.semaphore_value, there.semaphores.opened), strict=True))
-    assert isinstance(there, SysvObjects)
-    return dict(zip(SEMAPHORES, map(sysv.semaphore_value, there.semaphores.opened), strict=True))
+    """The value of each of the channel's semaphores; of a turn of POSIX, 1 while nobody has its lock."""
+    return dict(zip(SEMAPHORES, values_of(end.objects), strict=True))
+
+
+def values_of(there: Objects) -> list[int]:
+    """The same of attached objects, as a list."""
+    if isinstance(there, SysvObjects):
+        return [sysv.semaphore_value(semaphore) for semaphore in there.semaphores.opened]
+    assert isinstance(there, PosixObjects)
+    values = [posix.semaphore_value(semaphore) for semaphore in there.semaphores.opened]
+    fd = posix.open_segment(there.name)  # our own locks count as somebody else's through it
+    values[2:4] = [not posix.is_locked(fd, byte, exclusive=True) for byte in (WRITER_TURN, READER_TURN)]
+    posix.close_segment(fd)
+    return values
 
 
 def take_all(end: ReadEnd, at_most: int | None = None) -> bytes:
@@ -272,6 +283,75 @@ def remove_objects(place: Place, family: Family = FAMILY) -> None:
         with suppress(CallFailed):
             found = opener(key)
             (sysv.remove_segment if name == "segment" else sysv.remove_semaphore)(found)
+
+
+def segment_file(place: Place) -> Path:
+    """The file that is the segment of a POSIX channel."""
+    return Path(segment_path(segment_name(place)))
+
+
+def take_segment_away(place: Place, family: Family) -> None:
+    """What ipcrm -m does, or rm: the segment alone goes."""
+    if family is POSIX:
+        posix.remove_segment(segment_name(place))
+    else:
+        sysv.remove_segment(sysv.open_segment(place.segment_key))
+
+
+def take_semaphore_away(place: Place, family: Family, name: str) -> None:
+    """What ipcrm -s does, or rm: one of SEMAPHORES goes."""
+    if family is POSIX:
+        posix.remove_semaphore(dict(named_after(segment_name(place)))[name])
+    else:
+        sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
+
+
+class Foreign(NamedTuple):
+    """A segment that is not ours to touch: how it is named, and what removes it."""
+
+    name: str
+    remove: str
+
+
+def foreign_segment(place: Place, family: Family, content: bytes, mode: int = MODE) -> Foreign:
+    """A segment with our key, or our name, and these bytes."""
+    if family is POSIX:
+        fd = posix.create_segment(segment_name(place), mode)
+        posix.set_mode(fd, mode)
+        os.write(fd, content)
+        os.close(fd)
+        return Foreign(f"object {segment_name(place)}", f"rm {segment_file(place)}")
+    shmid = sysv.create_segment(place.segment_key, len(content), mode)
+    segment = sysv.attach_segment(shmid)
+    with memory_of(segment) as memory:
+        memory[:] = content
+    sysv.detach_segment(segment)
+    return Foreign(f"segment {shmid}", f"ipcrm -m {shmid}")
+
+
+def strange_semaphore(place: Place, family: Family, name: str) -> str:
+    """A semaphore with the key of one of SEMAPHORES, or a name after our object, and not ours; its id."""
+    if family is POSIX:
+        made = posix.create_semaphore(f"{segment_name(place)}-{0:016x}-{name}", 0o600, 0)
+        posix.close_semaphore(made)
+        return made.name
+    return str(sysv.create_semaphore(place.semaphore_keys[SEMAPHORES.index(name)], 0o600, 0).id)
+
+
+def modes_and_owners(there: Objects) -> list[tuple[int, int, int]]:
+    """Mode, user and group of each semaphore."""
+    if isinstance(there, SysvObjects):
+        return [(s.mode, s.uid, s.gid) for s in map(by_library, there.semaphores.opened)]
+    assert isinstance(there, PosixObjects)
+    found = [posix.stat_semaphore(semaphore.name) for semaphore in there.semaphores.opened]
+    return [(stat.mode, stat.uid, stat.gid) for stat in found]
+
+
+def attached(place: Place, family: Family) -> int:
+    """How many have the segment attached, or take part."""
+    if family is POSIX:
+        return locks_on(segment_file(place), ATTACHED)
+    return sysv.stat_segment(sysv.open_segment(place.segment_key)).attached
 
 
 def _finders(place: Place) -> Iterator[tuple[str, int, Callable[[int], Any]]]:

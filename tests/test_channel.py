@@ -1,7 +1,8 @@
-"""The ring protocol, its edges by name, with both ends in one process over real System V objects."""
+"""The ring protocol, its edges by name, with both ends in one process over real objects of both families."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +12,14 @@ import pytest
 
 from common.channel.end import End
 from common.channel.ending import Ending
-from common.channel.listener import News, Reason, Step
+from common.channel.listener import Call, News, Reason, Step
 from common.channel.output import Output
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
 from common.cli.sinks import FileSink
 from common.cli.sources import FileSource, MessageSource
 from common.errors import BadSegment, ChannelError, TimedOut, TornRecord
-from common.ipc.sysv import SysvObjects
+from common.ipc.family import Family
 from common.layout import (
     ABORTED,
     CHECKED,
@@ -36,14 +37,28 @@ from common.layout import (
     SlotHeader,
 )
 from tests.helpers import wait_until
-from tests.in_process import Collector, Died, Heard, Local, Script, in_thread, observing, stream, sysv, take_all, tokens
+from tests.in_process import (
+    POSIX,
+    Collector,
+    Died,
+    Heard,
+    Local,
+    Script,
+    in_thread,
+    observing,
+    stream,
+    take_all,
+    take_segment_away,
+    take_semaphore_away,
+    tokens,
+)
 
 PID = os.getpid()
 
 
 @pytest.fixture
-def local(key_path: Path) -> Iterator[Local]:
-    with Local(key_path) as channel:
+def local(key_path: Path, family: Family) -> Iterator[Local]:
+    with Local(key_path, family=family) as channel:
         yield channel
 
 
@@ -280,13 +295,14 @@ def test_a_full_ring_with_a_reader_at_work_is_not_called_readerless(local: Local
     send(writer, b"1", b"2")
     reader = local.reader()
     assert reader.objects.reader_turn.acquire(0)
+    reader.ring.header.reader_pid = PID
     with pytest.raises(TimedOut, match=rf"all 2 slots are full, and pid {PID} has the turn to read$"):
         send(writer, b"3")
 
 
 @pytest.mark.parametrize("slot_count", [1, 2, 3])
-def test_slots_are_reused_for_ever(key_path: Path, slot_count: int) -> None:
-    with Local(key_path, Geometry(slot_count, PAGE)) as local:
+def test_slots_are_reused_for_ever(key_path: Path, family: Family, slot_count: int) -> None:
+    with Local(key_path, Geometry(slot_count, PAGE), family=family) as local:
         writer, reader = local.writer(), local.reader()
         for number in range(3 * slot_count + 1):
             send(writer, b"%d" % number)
@@ -328,8 +344,8 @@ class Watched:
 
 def test_head_moves_before_the_reader_is_woken(local: Local) -> None:
     writer = local.writer()
-    assert isinstance(writer.objects, SysvObjects)
-    watched = writer.objects.full_slots = Watched(writer, writer.objects.full_slots)  # type: ignore[assignment]
+    objects: Any = writer.objects
+    watched = objects.full_slots = Watched(writer, objects.full_slots)
     send(writer, bytes(2 * PAGE))
     assert watched.seen == [(1, 0), (2, 0)]
 
@@ -342,8 +358,8 @@ def test_the_bytes_are_out_before_tail_moves_and_tail_moves_before_the_writer_is
 
     tails: list[int] = []
     writer, reader = local.writer(), local.reader()
-    assert isinstance(reader.objects, SysvObjects)
-    watched = reader.objects.empty_slots = Watched(reader, reader.objects.empty_slots)  # type: ignore[assignment]
+    objects: Any = reader.objects
+    watched = objects.empty_slots = Watched(reader, objects.empty_slots)
     send(writer, bytes(2 * PAGE))
     reader.receive(Peeking())
     assert tails == [0, 1]
@@ -392,14 +408,14 @@ def test_a_lost_token_does_not_hang_anyone(local: Local, lost: str) -> None:
 def test_a_turn_notes_its_holder_and_clears_the_note(local: Local) -> None:
     class Peeking(Script):
         def fill(self, room: memoryview) -> int:
-            seen.append((writer.ring.header.writer_pid, writer.objects.writer_turn.holder()))
+            seen.append((writer.ring.header.writer_pid, other.objects.writer_turn.holder()))
             return super().fill(room)
 
     seen: list[tuple[int, int | None]] = []
-    writer = local.writer()
+    writer, other = local.writer(), local.writer()
     writer.send(Peeking(b"x"))
     assert seen == [(PID, PID)]
-    assert (writer.ring.header.writer_pid, writer.objects.writer_turn.holder()) == (0, None)
+    assert (writer.ring.header.writer_pid, other.objects.writer_turn.holder()) == (0, None)
 
 
 def test_two_writers_do_not_mix_inside_a_record(local: Local) -> None:
@@ -452,8 +468,8 @@ def test_a_record_that_another_writer_finds_unfinished_is_aborted(local: Local) 
     ]
 
 
-def test_the_reader_of_an_aborted_record_hears_whose_it_was_and_goes_on(key_path: Path) -> None:
-    with Local(key_path, Geometry(3, PAGE)) as local:
+def test_the_reader_of_an_aborted_record_hears_whose_it_was_and_goes_on(key_path: Path, family: Family) -> None:
+    with Local(key_path, Geometry(3, PAGE), family=family) as local:
         dead, writer, reader = local.writer(), local.writer(), local.reader()
         die_in_a_record(dead, b"x" * PAGE, total=9999)
         rewrite(dead, 0, writer_pid=4242)
@@ -468,9 +484,9 @@ def test_the_reader_of_an_aborted_record_hears_whose_it_was_and_goes_on(key_path
         assert (reader.records, reader.incomplete, reader.ring.header.records_torn) == (1, True, 1)
 
 
-def test_resume_continues_at_the_first_byte_that_was_not_committed(key_path: Path) -> None:
+def test_resume_continues_at_the_first_byte_that_was_not_committed(key_path: Path, family: Family) -> None:
     data = os.urandom(2 * PAGE + 100)
-    with Local(key_path, Geometry(4, PAGE)) as local:
+    with Local(key_path, Geometry(4, PAGE), family=family) as local:
         dead, writer, reader = local.writer(), local.writer(), local.reader()
         with pytest.raises(Died):
             dead.send(Script(data, dies_at=PAGE))
@@ -517,8 +533,8 @@ class Nothing(MessageSource):
         raise Died
 
 
-def test_resume_of_a_record_that_was_given_up_is_refused(key_path: Path) -> None:
-    with Local(key_path, Geometry(4, PAGE)) as local:
+def test_resume_of_a_record_that_was_given_up_is_refused(key_path: Path, family: Family) -> None:
+    with Local(key_path, Geometry(4, PAGE), family=family) as local:
         writer = local.writer()
         die_in_a_record(writer, bytes(PAGE), total=9999)
         with pytest.raises(Died):  # marks the first one ABORTED, and publishes nothing of its own
@@ -578,8 +594,10 @@ def test_a_reader_that_dies_before_its_commit_loses_nothing(local: Local) -> Non
 
 
 @pytest.mark.parametrize("stops", [True, False], ids=["in its turn", "properly"])
-def test_of_a_reader_that_stopped_between_two_records_nothing_is_told(key_path: Path, stops: bool) -> None:
-    with Local(key_path, Geometry(3, PAGE)) as local:
+def test_of_a_reader_that_stopped_between_two_records_nothing_is_told(
+    key_path: Path, family: Family, stops: bool
+) -> None:
+    with Local(key_path, Geometry(3, PAGE), family=family) as local:
         writer, other, reader = local.writer(), local.reader(), local.reader()
         send(writer, b"1", b"2", b"3")
         other.receive(Collector())
@@ -744,8 +762,10 @@ def empty(local: Local) -> None:
     local.detach(reader)
 
 
-def test_a_torn_record_that_another_reader_met_is_told_beside_what_else_is_missing(key_path: Path) -> None:
-    with Local(key_path, Geometry(4, PAGE)) as local:
+def test_a_torn_record_that_another_reader_met_is_told_beside_what_else_is_missing(
+    key_path: Path, family: Family
+) -> None:
+    with Local(key_path, Geometry(4, PAGE), family=family) as local:
         dead, writer = local.writer(), local.writer()
         die_in_a_record(dead, b"x" * PAGE, total=9999)
         send(writer, bytes(PAGE) + b"the rest")
@@ -788,13 +808,13 @@ class Unlucky:
         self._counter.release()
 
 
-def test_a_slot_whose_tail_has_moved_is_not_committed_again(key_path: Path) -> None:
+def test_a_slot_whose_tail_has_moved_is_not_committed_again(key_path: Path, family: Family) -> None:
     """The writer may have filled it anew: nothing of that is taken."""
-    with Local(key_path, Geometry(1, PAGE)) as local:
+    with Local(key_path, Geometry(1, PAGE), family=family) as local:
         writer, stopped, reader = local.writer(), local.reader(), local.reader()
         send(writer, b"one")
-        assert isinstance(stopped.objects, SysvObjects)
-        stopped.objects.empty_slots = Unlucky(stopped.objects.empty_slots)  # type: ignore[assignment]
+        objects: Any = stopped.objects
+        objects.empty_slots = Unlucky(objects.empty_slots)
         with pytest.raises(Died):
             stopped.receive(Collector())
         assert (stopped.ring.header.tail, stopped.ring.read_slot(0).taken) == (1, 0)
@@ -805,8 +825,8 @@ def test_a_slot_whose_tail_has_moved_is_not_committed_again(key_path: Path) -> N
 def test_lines_that_are_noted_as_taken_are_not_taken_again(local: Local) -> None:
     writer, stopped, reader = local.writer(), local.reader(), local.reader()
     writer.send_lines(LINES_SENT, 4)
-    assert isinstance(stopped.objects, SysvObjects)
-    stopped.objects.full_slots = Unlucky(stopped.objects.full_slots)  # type: ignore[assignment]
+    objects: Any = stopped.objects
+    objects.full_slots = Unlucky(objects.full_slots)
     with pytest.raises(Died):
         stopped.receive(Collector(), 2)
     assert (stopped.records, stopped.bytes) == (2, 5)
@@ -954,14 +974,14 @@ def test_a_gap_or_a_repeat_inside_a_record_is_refused(local: Local, offset: int,
 
 
 @pytest.mark.parametrize("moved_to", [0, 2])
-def test_a_tail_that_moves_under_its_reader_is_noticed(key_path: Path, moved_to: int) -> None:
+def test_a_tail_that_moves_under_its_reader_is_noticed(key_path: Path, family: Family, moved_to: int) -> None:
     class Scribbler(Collector):
         def write(self, data: memoryview) -> None:
             super().write(data)
             if len(self.pieces) == 1:
                 reader.listener.progress = lambda *_: setattr(reader.ring.header, "tail", moved_to)
 
-    with Local(key_path, Geometry(3, PAGE)) as local:
+    with Local(key_path, Geometry(3, PAGE), family=family) as local:
         writer, reader = local.writer(), local.reader()
         send(writer, bytes(3 * PAGE))
         with pytest.raises(BadSegment, match=rf"^the tail moved from 1 to {moved_to} under its reader$"):
@@ -1092,10 +1112,24 @@ def test_a_waiting_reader_leaves_quietly_when_another_one_ends_the_channel(local
     empty(local)
     waiting, finishing = local.reader(follow=True), local.reader()
     with in_thread(lambda: waiting.receive(Collector())) as received:
-        wait_until(lambda: waiting.objects.reader_turn.holder(), "the waiting reader's turn")
+        wait_until(lambda: finishing.objects.reader_turn.holder(), "the waiting reader's turn")
         assert finishing._finish_if_over(an_output(finishing))
         assert received() is None
     assert not waiting.removed
+    assert local.objects() == []
+
+
+def test_a_reader_that_waits_for_the_turn_leaves_quietly_when_its_holder_ends_the_channel(local: Local) -> None:
+    """Though the holder is still there, attached, and gives the turn back to nobody."""
+    writer, readers = local.writer(), [local.reader(), local.reader()]
+    with (
+        in_thread(lambda: readers[0].receive(Collector())) as one,
+        in_thread(lambda: readers[1].receive(Collector())) as other,
+    ):
+        wait_until(lambda: any("our turn" in reason.text for reason in local.heard.reasons), "one without the turn")
+        local.leave(writer)
+        assert (one(), other()) == (None, None)
+    assert sorted(reader.removed for reader in readers) == [False, True]
     assert local.objects() == []
 
 
@@ -1198,7 +1232,7 @@ def test_a_writer_that_failed_leaves_its_unfinished_record(local: Local) -> None
 def test_whoever_leaves_a_removed_segment_says_what_is_lost(local: Local, leaver: str) -> None:
     writer, reader = local.writer(), local.reader()
     send(writer, b"1", b"2")
-    sysv.remove_segment(sysv.open_segment(local.place.segment_key))
+    take_segment_away(local.place, local.family)
     with pytest.raises(ChannelError, match=r"^EIDRM: the channel was removed, .* with 2 of its slots unread$"):
         local.leave(writer) if leaver == "writer" else reader.leave()
     assert local.objects() == []
@@ -1227,7 +1261,7 @@ def test_a_reader_that_stops_early_leaves_what_is_not_over(local: Local) -> None
 @pytest.mark.parametrize("leaver", ["writer", "reader"])
 def test_whoever_leaves_a_removed_segment_clears_its_semaphores(local: Local, leaver: str) -> None:
     writer, reader = local.writer(), local.reader()
-    sysv.remove_segment(sysv.open_segment(local.place.segment_key))
+    take_segment_away(local.place, local.family)
     assert local.objects() == list(SEMAPHORES)
     if leaver == "writer":
         assert not local.leave(writer)
@@ -1240,7 +1274,7 @@ def test_whoever_leaves_a_removed_segment_clears_its_semaphores(local: Local, le
 
 
 def remove_segment(local: Local, end: End) -> None:
-    sysv.remove_segment(sysv.open_segment(local.place.segment_key))
+    take_segment_away(local.place, local.family)
 
 
 def mark_removed(local: Local, end: End) -> None:
@@ -1263,12 +1297,13 @@ def test_a_removed_channel_ends_every_wait(local: Local, remove: Callable[[Local
             ended()
 
 
-def test_a_removed_semaphore_wakes_its_waiter_at_once(local: Local) -> None:
-    writer, reader = local.writer(), local.reader()
-    assert isinstance(writer.objects, SysvObjects)
+def test_a_removed_semaphore_ends_the_wait_for_it(local: Local) -> None:
+    """System V's wakes its waiter at once; of POSIX's only the name goes, which the next heartbeat sees."""
+    local.writer()
+    reader = local.reader()
     with in_thread(lambda: reader.receive(Collector())) as received:
         wait_until(lambda: local.heard.reasons, "a heartbeat of the waiting reader")
-        sysv.remove_semaphore(writer.objects.semaphores.opened[0])
+        take_semaphore_away(local.place, local.family, "full_slots")
         with pytest.raises(ChannelError, match=r"^EIDRM: semaphore full_slots was removed while we waited, by ipcrm"):
             received()
 
@@ -1328,16 +1363,41 @@ def test_no_timeout_while_others_make_progress(
     monkeypatch.setattr("common.channel.end.monotonic", lambda: others.now)
     monkeypatch.setattr("common.channel.patience.monotonic", lambda: others.now)
     monkeypatch.setattr("common.channel.patience.sleep", others.work)
-    assert isinstance(writer.objects, SysvObjects) and isinstance(reader.objects, SysvObjects)
+    ends: tuple[Any, Any] = writer.objects, reader.objects
     if wait == "--wait":
         writer.ring.header.head = 10**6
         waiting: Callable[[], object] = writer.wait_until_consumed
     else:
-        writer.objects.writer_turn = reader.objects.reader_turn = others  # type: ignore[assignment]
+        ends[0].writer_turn = ends[1].reader_turn = others
         waiting = (lambda: send(writer, b"x")) if wait == "writer's turn" else (lambda: reader.receive(Collector()))
     with pytest.raises(TimedOut, match=r"^gave up after 1 s of waiting"):
         waiting()
     assert others.now == pytest.approx(until + 1, abs=0.25)  # two heartbeats, and a bit
+
+
+HOT_PATH: dict[str, list[tuple[str, int | None]]] = {
+    "sysv": [
+        ("semop", -1),  # the writer's turn
+        ("semop", -1),  # an empty slot
+        ("semop", +1),  # a full one
+        ("semop", +1),  # the turn goes back
+    ],
+    "posix": [
+        ("fcntl", fcntl.F_WRLCK),
+        ("sem_trywait", None),
+        ("sem_post", None),
+        ("fcntl", fcntl.F_UNLCK),
+        ("sem_getvalue", None),  # is there a token that will wake the next one?
+        ("sem_post", None),
+    ],
+}
+
+
+def change_asked_for(call: Call) -> int | None:
+    """Of a semaphore, or which lock."""
+    if call.name == "fcntl":
+        return int(call.arguments[2].type)
+    return int(call.arguments[1]) if call.name == "semop" else None
 
 
 def test_the_hot_path_asks_the_kernel_for_nothing_but_semaphores(local: Local) -> None:
@@ -1345,12 +1405,8 @@ def test_the_hot_path_asks_the_kernel_for_nothing_but_semaphores(local: Local) -
     with observing() as calls:
         send(writer, b"hello")
         reader.receive(Collector())
-    assert [(call.name, call.arguments[1]) for call in calls] == [
-        ("semop", -1),  # the writer's turn
-        ("semop", -1),  # an empty slot
-        ("semop", +1),  # a full one
-        ("semop", +1),  # the turn goes back
-    ] * 2
+    expected = HOT_PATH["posix" if local.family is POSIX else "sysv"]
+    assert [(call.name, change_asked_for(call)) for call in calls] == expected * 2
 
 
 # The output that a reader resumes
@@ -1419,17 +1475,19 @@ def test_an_output_is_emptied_when_nothing_comes(local: Local, output: Path) -> 
 
 
 @pytest.mark.parametrize("commits", [0, 1, 2])
-def test_resume_cuts_the_output_to_its_last_committed_byte(key_path: Path, output: Path, commits: int) -> None:
+def test_resume_cuts_the_output_to_its_last_committed_byte(
+    key_path: Path, family: Family, output: Path, commits: int
+) -> None:
     data = os.urandom(2 * PAGE + 5)
     output.write_bytes(b"old")
-    with Local(key_path, Geometry(3, PAGE)) as local:
+    with Local(key_path, Geometry(3, PAGE), family=family) as local:
         half_received(local, output, data, commits)
         assert local.reader(resume=True).receive(file_sink(output)) == (1, None)
     assert output.read_bytes() == data
 
 
-def test_resume_keeps_the_records_before(key_path: Path, output: Path) -> None:
-    with Local(key_path, Geometry(4, PAGE)) as local:
+def test_resume_keeps_the_records_before(key_path: Path, family: Family, output: Path) -> None:
+    with Local(key_path, Geometry(4, PAGE), family=family) as local:
         sink = file_sink(output)
         writer, reader = local.writer(), local.reader()
         send(writer, b"first ", b"x" * PAGE + b"second")

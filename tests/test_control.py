@@ -17,17 +17,31 @@ from common.cli.sources import MessageSource
 from common.cli.talk import Talk
 from common.errors import CallFailed, ChannelError, Gone
 from common.ipc.calls import key_text
+from common.ipc.family import ChannelObjects, Family
+from common.ipc.posix_objects import PosixObjects
 from common.ipc.sysv import SysvObjects
-from common.layout import PAGE, REMOVED, SEMAPHORES
+from common.layout import OPEN, PAGE, REMOVED, SEMAPHORES
 from tests.helpers import is_root, wait_until
-from tests.in_process import NOBODY, Collector, Local, as_nobody, by_library, in_thread, sysv
+from tests.in_process import (
+    NOBODY,
+    POSIX,
+    Collector,
+    Local,
+    as_nobody,
+    foreign_segment,
+    in_thread,
+    modes_and_owners,
+    strange_semaphore,
+    take_segment_away,
+    take_semaphore_away,
+)
 
 needs_root = pytest.mark.skipif(not is_root(), reason="only root can become another user: run the tests as root")
 
 
 @pytest.fixture
-def local(key_path: Path) -> Iterator[Local]:
-    with Local(key_path) as channel:
+def local(key_path: Path, family: Family) -> Iterator[Local]:
+    with Local(key_path, family=family) as channel:
         yield channel
 
 
@@ -42,13 +56,17 @@ class Listening(Talk):
         self.steps.append(text)
 
 
+def ipc_of(local: Local) -> str:
+    return "posix" if local.family is POSIX else "sysv"
+
+
 def run_control(local: Local, **given: Any) -> str:
     """Run writer.py's --chmod, --chown or --remove; the last thing it says."""
     options = argparse.Namespace(
         **{
             "key_path": local.place.path,
             "channel": local.place.channel,
-            "ipc": "sysv",
+            "ipc": ipc_of(local),
             "timeout": 1,
             "chmod": None,
             "chown": None,
@@ -62,9 +80,9 @@ def run_control(local: Local, **given: Any) -> str:
     return listener.steps[1]
 
 
-def shmid_of(end: WriteEnd) -> int:
-    assert isinstance(end.objects, SysvObjects)
-    return end.objects.shmid
+def objects_of(end: WriteEnd) -> ChannelObjects:
+    assert isinstance(end.objects, SysvObjects | PosixObjects)
+    return end.objects
 
 
 @needs_root
@@ -81,17 +99,15 @@ def shmid_of(end: WriteEnd) -> int:
 def test_chmod_and_chown(local: Local, given: dict[str, Any], mode: int, owner: tuple[int, int]) -> None:
     writer = local.writer()
     said = run_control(local, **given)
-    assert said == (f"segment {shmid_of(writer)} and its semaphores: mode {mode:04o}, uid {owner[0]}, gid {owner[1]}")
-    assert isinstance(writer.objects, SysvObjects)
-    stat = writer.objects.stat()
+    assert said == (f"{writer.objects} and its semaphores: mode {mode:04o}, uid {owner[0]}, gid {owner[1]}")
+    stat = objects_of(writer).stat()
     assert (stat.mode, (stat.uid, stat.gid)) == (mode, owner)
-    assert {(s.mode, (s.uid, s.gid)) for s in map(by_library, writer.objects.semaphores.opened)} == {(mode, owner)}
+    assert set(modes_and_owners(writer.objects)) == {(mode, *owner)}
 
 
 def test_chmod_leaves_no_trace_in_the_ring(local: Local) -> None:
     writer = local.writer()
     writer.send(MessageSource(b"data"))
-    assert isinstance(writer.objects, SysvObjects)
     before = bytes(writer.objects.memory)
     run_control(local, chmod=0o600)
     assert bytes(writer.objects.memory) == before
@@ -102,24 +118,24 @@ def test_remove_takes_everything_whatever_is_in_it(local: Local) -> None:
     writer = local.writer()
     for message in (b"1", b"2"):
         writer.send(MessageSource(message))
-    shmid = shmid_of(writer)
+    names, there = local.family.names, str(writer.objects)
     local.detach(writer)
     assert run_control(local, remove=True) == (
-        f"shmctl(IPC_RMID): removed 5 semaphores, marked segment {shmid} for removal: it is gone; 2 slots unread"
+        f"{names.remove}: removed 5 semaphores, {names.removed.format(there)}: it is gone; 2 slots unread"
     )
     assert local.objects() == []
-    with pytest.raises(Gone):
-        sysv.stat_segment(shmid)
 
 
 def test_remove_under_others_frees_the_key_and_waits_for_their_detach(local: Local) -> None:
     writer, reader = local.writer(), local.reader()
     said = run_control(local, remove=True)
-    assert "it goes with the last detach, of 2 others; 0 slots unread" in said
+    others = "" if local.family is POSIX else ", of 2 others"  # whom POSIX does not count
+    assert f"it goes with the last detach{others}; 0 slots unread" in said
     assert local.objects() == []
     assert writer.ring.header.state == reader.ring.header.state == REMOVED
     again = local.writer()
-    assert shmid_of(again) != shmid_of(writer)
+    assert again.ring.header.state == OPEN
+    assert (writer.objects.removed(), again.objects.removed()) == (True, False)
 
 
 def test_remove_ends_a_waiting_reader(local: Local) -> None:
@@ -143,7 +159,7 @@ def test_remove_of_a_damaged_ring(local: Local) -> None:
 def test_where_there_is_no_channel(local: Local, given: dict[str, Any]) -> None:
     with pytest.raises(CallFailed) as error:
         run_control(local, **given)
-    assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
+    assert (error.value.name, error.value.strerror) == (local.family.names.find, "No such file or directory")
 
 
 def test_nothing_to_remove_is_no_failure(local: Local) -> None:
@@ -161,13 +177,18 @@ def test_a_removal_that_may_not_even_look_fails(local: Local, monkeypatch: pytes
         run_control(local, remove=True)
 
 
+def untouched(end: WriteEnd) -> list[tuple[int, ...]]:
+    """What a refused change leaves as it is."""
+    stat = objects_of(end).stat()
+    return [(stat.mode, stat.uid, stat.gid, stat.size), *modes_and_owners(end.objects)]
+
+
 @needs_root
 @pytest.mark.parametrize("given", [{"remove": True}, {"chmod": 0o600}, {"chown": (NOBODY, None)}], ids=str)
 def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: dict[str, Any]) -> None:
     writer = local.writer()
-    assert isinstance(writer.objects, SysvObjects)
-    writer.objects.set_mode(0o666)
-    before = writer.objects.stat()
+    objects_of(writer).set_mode(0o666)
+    before = untouched(writer)
     doorway = writer.doorway
     with pytest.MonkeyPatch.context() as patch, as_nobody():
         # Another user could not reach this test's directory: hand over the door and the keys.
@@ -175,36 +196,41 @@ def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: di
         patch.setattr(control, "find_place", lambda *_: local.place)
         with pytest.raises(CallFailed) as error:
             change(
-                argparse.Namespace(**{"ipc": "sysv", "chmod": None, "chown": None, "remove": False} | given),
+                argparse.Namespace(**{"ipc": ipc_of(local), "chmod": None, "chown": None, "remove": False} | given),
                 Talk("writer"),
             )
-    assert (error.value.name, error.value.strerror) == ("shmctl", "Operation not permitted")
-    assert writer.objects.stat()._replace(attach_time=0, detach_time=0, last_pid=0) == before._replace(
-        attach_time=0, detach_time=0, last_pid=0
-    )
+    refused = ("fchown" if "chown" in given else "fchmod") if local.family is POSIX else "shmctl"
+    assert (error.value.name, error.value.strerror) == (refused, "Operation not permitted")
+    assert untouched(writer) == before
     assert writer.ring.header.state != REMOVED
     assert local.objects() == ["segment", *SEMAPHORES]
 
 
 @needs_root
 def test_an_owner_who_gives_the_channel_away_has_succeeded(local: Local) -> None:
-    """He is not its creator, so he may not even look at it any more."""
+    """Of System V he is not its creator, so he may not even look at it any more; in POSIX only root gives away."""
     writer = local.writer()
-    assert isinstance(writer.objects, SysvObjects)
-    writer.objects.set_mode(0o600)
-    writer.objects.set_owner(NOBODY, NOBODY)
+    there = objects_of(writer)
+    there.set_mode(0o600)
+    there.set_owner(NOBODY, NOBODY)
     listener = Listening()
     with pytest.MonkeyPatch.context() as patch, as_nobody():
         patch.setattr(control, "find_doorway", lambda *_: writer.doorway)
         patch.setattr(control, "find_place", lambda *_: local.place)
-        assert change(argparse.Namespace(ipc="sysv", chmod=None, chown=(1, None), remove=False), listener) == 0
-    assert listener.steps == [f"segment {shmid_of(writer)} and its semaphores: done"]
-    assert {owned.uid for owned in (writer.objects.stat(), *map(by_library, writer.objects.semaphores.opened))} == {1}
+        options = argparse.Namespace(ipc=ipc_of(local), chmod=None, chown=(1, None), remove=False)
+        if local.family is POSIX:
+            with pytest.raises(CallFailed, match="Operation not permitted"):
+                change(options, listener)
+        else:
+            assert change(options, listener) == 0
+            assert listener.steps == [f"{there} and its semaphores: done"]
+    owner = NOBODY if local.family is POSIX else 1
+    assert {uid for _, uid, _ in modes_and_owners(there)} | {there.stat().uid} == {owner}
 
 
 def test_a_foreign_segment_is_not_removed(local: Local) -> None:
-    shmid = sysv.create_segment(local.place.segment_key, PAGE, 0o600)
-    with pytest.raises(ChannelError, match=f"ipcrm -m {shmid}$"):
+    foreign = foreign_segment(local.place, local.family, b"somebody" * PAGE)
+    with pytest.raises(ChannelError, match=f"{foreign.remove}$"):
         run_control(local, remove=True)
     assert local.objects() == ["segment"]
 
@@ -212,27 +238,28 @@ def test_a_foreign_segment_is_not_removed(local: Local) -> None:
 def test_remove_of_what_ipcrm_left(local: Local) -> None:
     writer = local.writer()
     writer.send(MessageSource(b"lost"))
-    sysv.remove_segment(shmid_of(writer))
+    take_segment_away(local.place, local.family)
     local.detach(writer)
     assert local.objects() == list(SEMAPHORES)
-    assert run_control(local, remove=True) == "shmctl(IPC_RMID): removed 5 semaphores, whose segment was gone already"
+    said = f"{local.family.names.remove}: removed 5 semaphores, whose segment was gone already"
+    assert run_control(local, remove=True) == said
     assert local.objects() == []
 
 
 def test_remove_fails_when_something_of_ours_stays(local: Local, capfd: pytest.CaptureFixture[str]) -> None:
     writer = local.writer()
-    shmid = shmid_of(writer)
+    names, there = local.family.names, str(writer.objects)
     local.detach(writer)
-    sysv.remove_semaphore(sysv.open_semaphore(local.place.semaphore_keys[1]))
-    other = sysv.create_semaphore(local.place.semaphore_keys[1], 0o600, 0)
+    take_semaphore_away(local.place, local.family, "empty_slots")
+    other = strange_semaphore(local.place, local.family, "empty_slots")
     with pytest.raises(AssertionError):  # the exit code is 1
         run_control(local, remove=True)
+    gone = "empty_slots was gone; " if local.family is POSIX else ""  # the stranger has another name, and no key
     assert capfd.readouterr().err == (
-        f"writer: shmctl(IPC_RMID): removed 4 semaphores (left semaphore {other.id} (empty_slots): the channel does not"
-        " note it), marked"
-        f" segment {shmid} for removal: it is gone; 0 slots unread; if nobody needs what was left, `writer.py --remove`"
-        " once more clears it\n"
+        f"writer: {names.remove}: removed 4 semaphores ({gone}left semaphore {other} (empty_slots): the channel does"
+        f" not note it), {names.removed.format(there)}: it is gone; 0 slots unread; if nobody needs what was left,"
+        " `writer.py --remove` once more clears it\n"
     )
     assert local.objects() == ["empty_slots"]
-    assert run_control(local, remove=True) == "shmctl(IPC_RMID): removed 1 semaphore, whose segment was gone already"
+    assert run_control(local, remove=True) == f"{names.remove}: removed 1 semaphore, whose segment was gone already"
     assert local.objects() == []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import BadSegment, CallFailed, ChannelError, NotOurs, NotPermitted
+from common.errors import BadSegment, CallFailed, ChannelError, Gone, NotOurs, NotPermitted
 from common.ipc.lifecycle import Wanted, create_channel, find_channel, join_channel, open_channel
 from common.ipc.posix_calls import PosixCalls
 from common.ipc.posix_objects import PosixObjects, segment_name
@@ -174,6 +174,21 @@ def test_two_in_one_process_exclude_each_other(key_path: Path) -> None:
         other.detach()
         assert made.alone()
         assert made.writer_turn.acquire(0)
+
+
+def test_a_turn_of_what_has_no_name_any_more_is_gone(key_path: Path) -> None:
+    """Its holder has removed the channel, and gives nothing back."""
+    with created(key_path) as made:
+        other = open_channel(POSIX, made.place)
+        assert other is not None
+        assert made.reader_turn.acquire(0)
+        assert not other.reader_turn.acquire(0.001)
+        made.remove()
+        with pytest.raises(Gone):
+            other.reader_turn.acquire(0.001)
+        made.reader_turn.release()
+        assert other.reader_turn.acquire(0.001)
+        other.detach()
 
 
 def test_the_count_of_writers_forgets_the_dead_when_the_next_one_comes(key_path: Path) -> None:

@@ -23,6 +23,7 @@ from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
 from common.cli import sources
 from common.cli.sources import MessageSource
+from common.ipc.family import Family
 from common.layout import PAGE, UNKNOWN, Geometry
 from tests.helpers import PATIENCE, Pair, finish
 from tests.in_process import Collector, Died, Local, Script, in_thread, stream
@@ -109,17 +110,17 @@ items = st.one_of(
 )
 
 
-@settings(SETTINGS, max_examples=150, phases=[Phase.generate])
+@settings(SETTINGS, max_examples=100, phases=[Phase.generate])
 @given(
     geometry=geometries, sent=st.lists(items, max_size=6), verify=st.booleans(), at_most=st.none() | st.integers(1, 3)
 )
 def test_what_goes_in_comes_out(
-    key_path: Path, geometry: Geometry, sent: list[Item], verify: bool, at_most: int | None
+    key_path: Path, family: Family, geometry: Geometry, sent: list[Item], verify: bool, at_most: int | None
 ) -> None:
     """A writer and a reader, each in its thread, at whatever speed."""
     expected = [record for item in sent for record in item.records]
     ends = list(accumulate(map(len, expected), initial=0))
-    with Local(key_path, geometry) as local:
+    with Local(key_path, geometry, family=family) as local:
         writer, reader = local.writer(), local.reader()
 
         def write() -> None:
@@ -139,18 +140,18 @@ def test_what_goes_in_comes_out(
         assert local.objects() == []
 
 
-@settings(SETTINGS, max_examples=60, phases=[Phase.generate])
+@settings(SETTINGS, max_examples=40, phases=[Phase.generate])
 @given(
     geometry=geometries,
     batches=st.lists(st.lists(st.builds(random_bytes, seeds, sizes), max_size=4), min_size=2, max_size=3),
     readers=st.integers(1, 2),
 )
 def test_records_of_several_writers_stay_whole_and_in_order(
-    key_path: Path, geometry: Geometry, batches: list[list[bytes]], readers: int
+    key_path: Path, family: Family, geometry: Geometry, batches: list[list[bytes]], readers: int
 ) -> None:
     """Writers take turns, and each record goes to exactly one reader."""
     labelled = [[b"%d/%d:" % (w, n) + data for n, data in enumerate(batch)] for w, batch in enumerate(batches)]
-    with Local(key_path, geometry) as local, ThreadPoolExecutor() as pool:
+    with Local(key_path, geometry, family=family) as local, ThreadPoolExecutor() as pool:
         writers, ends = [local.writer() for _ in labelled], [local.reader() for _ in range(readers)]
         writing = [pool.submit(send_all, local, end, records) for end, records in zip(writers, labelled, strict=True)]
         reading = [pool.submit(receive_all, end) for end in ends]
@@ -198,6 +199,7 @@ class RingMachine(RuleBasedStateMachine):
     """
 
     path: Path  # the key path, the same for all examples
+    family: Family
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,7 +211,7 @@ class RingMachine(RuleBasedStateMachine):
     @initialize(geometry=geometries)
     def create(self, geometry: Geometry) -> None:
         self.geometry = geometry
-        self.local = Local(self.path, geometry, timeout=0)
+        self.local = Local(self.path, geometry, timeout=0, family=self.family)
         self.writer, self.reader = self.local.writer(), self.local.reader()
 
     def teardown(self) -> None:
@@ -318,11 +320,12 @@ class RingMachine(RuleBasedStateMachine):
         self.writer = self.local.writer()
 
 
-def test_reading_and_writing_by_turns(key_path: Path) -> None:
+def test_reading_and_writing_by_turns(key_path: Path, family: Family) -> None:
     class Machine(RingMachine):
         path = key_path
 
-    run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=150, stateful_step_count=25))
+    Machine.family = family
+    run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=100, stateful_step_count=25))
 
 
 def says_something(item: Item) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-from common.errors import BadSegment, CallFailed
+from common.errors import BadSegment, CallFailed, Gone
 from common.ipc.posix_calls import Flock, Mapping, PosixCalls, Semaphore, ShmStat
 
 # A lock needs a byte and leaves what is in it alone. Each is the first byte of the field of the header that it goes
@@ -19,7 +19,7 @@ WRITERS = 64  # shared, by each writer
 WRITER_TURN = 72  # by who writes
 READER_TURN = 76  # by who reads
 
-_F_RDLCK, _F_OFD_SETLK = 0, 37  # <fcntl.h>
+_F_RDLCK, _F_WRLCK, _F_OFD_SETLK = 0, 1, 37  # <fcntl.h>
 _MOST_DEAD = 1000  # tokens to take away before one writes: whoever scribbles on a semaphore must not hold us up
 
 
@@ -86,14 +86,21 @@ class Turn:
         self._semaphore = semaphore
 
     def acquire(self, timeout: float) -> bool:
-        """Take the turn, asleep up to `timeout` seconds until it may be free; 0 only tries. Raises BadSegment."""
+        """Take the turn, asleep up to `timeout` seconds until it may be free; 0 only tries. Raises BadSegment, Gone.
+
+        Whoever has removed the channel gives no turn back before its end, and sem_unlink wakes nobody.
+        """
         if self._try():
             return True
         if not timeout:
             return False
-        if not self._handle.calls.wait_semaphore(self._semaphore, timeout):
-            self._handle.stat()
-        return self._try()
+        there = self._handle.calls.wait_semaphore(self._semaphore, timeout) or self._handle.stat().links
+        if self._try():
+            return True
+        if not there:
+            lock = Flock(_F_WRLCK, 0, self._byte, 1, 0)
+            raise Gone("fcntl", (self._handle.fd, _F_OFD_SETLK, lock), errno.EIDRM)
+        return False
 
     def _try(self) -> bool:
         return self._handle.calls.try_lock(self._handle.fd, self._byte, exclusive=True)
