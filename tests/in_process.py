@@ -329,13 +329,15 @@ def foreign_segment(place: Place, family: Family, content: bytes, mode: int = MO
     return Foreign(f"segment {shmid}", f"ipcrm -m {shmid}")
 
 
-def strange_semaphore(place: Place, family: Family, name: str) -> str:
-    """A semaphore with the key of one of SEMAPHORES, or a name after our object, and not ours; its id."""
+def strange_semaphore(place: Place, family: Family, name: str, nonce: int = 0) -> str:
+    """A semaphore with the key of one of SEMAPHORES, or a name after our object, used and not ours; its id."""
     if family is POSIX:
-        made = posix.create_semaphore(f"{segment_name(place)}-{0:016x}-{name}", 0o600, 0)
+        made = posix.create_semaphore(f"{segment_name(place)}-{nonce:016x}-{name}", 0o600, 0)
         posix.close_semaphore(made)
         return made.name
-    return str(sysv.create_semaphore(place.semaphore_keys[SEMAPHORES.index(name)], 0o600, 0).id)
+    semaphore = sysv.create_semaphore(place.semaphore_keys[SEMAPHORES.index(name)], 0o600, 0)
+    sysv.release_semaphore(semaphore)
+    return str(semaphore.id)
 
 
 def modes_and_owners(there: Objects) -> list[tuple[int, int, int]]:

@@ -6,21 +6,21 @@ with the command that would remove it, and not a byte of it is touched.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import itertools
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-import sysv_ipc
 
 from common.channel.listener import Call, Listener, News
+from common.channel.objects import Objects
 from common.errors import BadSegment, CallFailed, ChannelError, NotOurs
+from common.ipc.family import ChannelObjects, Family
 from common.ipc.lifecycle import (
     DEFAULT_GEOMETRY,
     Wanted,
@@ -29,10 +29,11 @@ from common.ipc.lifecycle import (
     join_channel,
     open_channel,
 )
-from common.ipc.place import CHANNELS, Place
+from common.ipc.place import Place
+from common.ipc.posix import PosixFamily
 from common.ipc.removal import Removal
 from common.ipc.sysv import SysvFamily, SysvObjects
-from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL
+from common.ipc.sysv_calls import IPC_CREAT
 from common.layout import (
     FINISHED,
     HALF_MADE,
@@ -43,27 +44,32 @@ from common.layout import (
     REMOVED,
     SEMAPHORES,
     VERSION,
-    Geometry,
     Header,
     read_geometry,
 )
-from tests.helpers import PATIENCE, is_root, wait_until
+from tests.helpers import PATIENCE, is_root
 from tests.in_process import (
-    FAMILY,
     MODE,
     NOBODY,
+    POSIX,
     SMALL,
+    Foreign,
     Heard,
     as_nobody,
-    by_library,
-    in_thread,
+    attached,
+    foreign_segment,
+    modes_and_owners,
     objects,
     observing,
     place_of,
     python,
     remove_objects,
     run_python,
+    strange_semaphore,
     sysv,
+    take_segment_away,
+    take_semaphore_away,
+    values_of,
 )
 
 ALL = ["segment", *SEMAPHORES]
@@ -76,59 +82,90 @@ class _Unhearing(Listener):
         pytest.fail(news.text)
 
 
-NOTHING_IS_SAID = SysvFamily(_Unhearing())
+UNHEARING = _Unhearing()
 JOIN = Wanted(slots=None, slot_size=None, mode=None, exclusive=False)
 
 needs_root = pytest.mark.skipif(not is_root(), reason="only root can become another user: run the tests as root")
 
 
-@pytest.fixture
-def place(key_path: Path) -> Iterator[Place]:
-    yield place_of(key_path)
-    remove_objects(place_of(key_path))
+class Where(NamedTuple):
+    """A place and the family whose objects are to be there; the ways to them."""
+
+    place: Place
+    family: Family
+
+    def create(self, mode: int = MODE) -> ChannelObjects:
+        """A new channel, attached."""
+        return create_channel(self.family, self.place, SMALL, mode)
+
+    def join(self, wanted: Wanted = JOIN, listener: Listener | None = None) -> ChannelObjects:
+        return join_channel(self._told_to(listener), self.place, wanted)
+
+    def open(self, listener: Listener | None = None) -> ChannelObjects | None:
+        return open_channel(self._told_to(listener), self.place)
+
+    def find(self, *, observe: bool) -> ChannelObjects:
+        return find_channel(self.family, self.place, observe=observe)
+
+    def _told_to(self, listener: Listener | None) -> Family:
+        if listener is None:
+            return self.family
+        return PosixFamily(listener) if self.posix else SysvFamily(listener)
+
+    @property
+    def posix(self) -> bool:
+        return self.family is POSIX
+
+    def there(self) -> list[str]:
+        return objects(self.place, self.family)
+
+    def attached(self) -> int:
+        return attached(self.place, self.family)
+
+    def take_segment_away(self) -> None:
+        take_segment_away(self.place, self.family)
+
+    def take_semaphore_away(self, name: str) -> None:
+        take_semaphore_away(self.place, self.family, name)
+
+    def left_by_a_dead(self, content: bytes) -> Foreign:
+        """A segment with these bytes whose creator is no more; of POSIX, that nobody has locked."""
+        if not self.posix:
+            run_python(NEW_SEGMENT, self.place.segment_key, len(content))
+            with self.memory() as memory:
+                memory[:] = content
+            shmid = sysv.open_segment(self.place.segment_key)
+            return Foreign(f"segment {shmid}", f"ipcrm -m {shmid}")
+        return foreign_segment(self.place, self.family, content)
+
+    @contextmanager
+    def memory(self) -> Iterator[memoryview]:
+        """The bytes of what is there, whatever it is; detached again at once, or it is refused for that alone."""
+        there = self.family.find(self.place, observe=False)
+        try:
+            yield there.memory
+        finally:
+            there.detach()
 
 
 @pytest.fixture
-def family(place: Place) -> Iterator[SysvObjects]:
+def where(key_path: Path, family: Family) -> Iterator[Where]:
+    place = place_of(key_path)
+    yield Where(place, family)
+    remove_objects(place, family)
+
+
+@pytest.fixture
+def channel(where: Where) -> Iterator[ChannelObjects]:
     """A new channel, attached."""
-    family = create(place, SMALL, MODE)
-    yield family
-    family.detach()
+    channel = where.create()
+    yield channel
+    channel.detach()
 
 
-def create(place: Place, geometry: Geometry, mode: int, address: int | None = None) -> SysvObjects:
-    """A new channel, attached."""
-    made = create_channel(FAMILY, place, geometry, mode, address)
-    assert isinstance(made, SysvObjects)
-    return made
-
-
-def join(place: Place, wanted: Wanted, source: SysvFamily = FAMILY) -> SysvObjects:
-    joined = join_channel(source, place, wanted)
-    assert isinstance(joined, SysvObjects)
-    return joined
-
-
-def open_it(place: Place, source: SysvFamily = FAMILY, address: int | None = None) -> SysvObjects | None:
-    opened = open_channel(source, place, address)
-    assert opened is None or isinstance(opened, SysvObjects)
-    return opened
-
-
-def find(place: Place, *, observe: bool) -> SysvObjects:
-    found = find_channel(FAMILY, place, observe=observe)
-    assert isinstance(found, SysvObjects)
-    return found
-
-
-def attached(place: Place) -> int:
-    """How many have the segment attached."""
-    return sysv.stat_segment(sysv.open_segment(place.segment_key)).attached
-
-
-def header_of(family: SysvObjects) -> dict[str, Any]:
+def header_of(channel: ChannelObjects) -> dict[str, Any]:
     """The fields that a creation sets."""
-    header = Header(family.memory)
+    header = Header(channel.memory)
     try:
         ids = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
         return {
@@ -145,139 +182,103 @@ def header_of(family: SysvObjects) -> dict[str, Any]:
         header.release()
 
 
-def change_header(family: SysvObjects, **fields: Any) -> None:
-    header = Header(family.memory)
+def change_header(channel: Objects, **fields: Any) -> None:
+    header = Header(channel.memory)
     for name, value in fields.items():
         setattr(header, name, value)
     header.release()
 
 
-def values(family: SysvObjects) -> list[int]:
-    return [sysv.semaphore_value(semaphore) for semaphore in family.semaphores.opened]
-
-
-# The keys
-
-
-@pytest.mark.parametrize("channel", [0, 1, 31])
-def test_the_keys_of_a_channel_are_six_in_a_row(key_path: Path, channel: int) -> None:
-    place = place_of(key_path, channel)
-    keys = [sysv_ipc.ftok(str(key_path), 8 * channel + n, silence_warning=True) for n in range(1, 7)]
-    assert [place.segment_key, *place.semaphore_keys] == keys
-
-
-def test_no_two_channels_share_a_key(key_path: Path) -> None:
-    places = [place_of(key_path, channel) for channel in CHANNELS]
-    assert len(places) == 32
-    assert len({key for place in places for key in (place.segment_key, *place.semaphore_keys)}) == 32 * 6
-
-
-def test_a_place_without_its_path_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CallFailed) as error:
-        Place.of(sysv, str(tmp_path / "nowhere"), 0, (1, 2))
-    assert error.value.name == "ftok"
-
-
 # Creation
 
 
-def test_a_new_channel_is_complete(place: Place, family: SysvObjects) -> None:
-    assert header_of(family) == {
+def test_a_new_channel_is_complete(where: Where, channel: ChannelObjects) -> None:
+    noted = [1] * 5  # made
+    if isinstance(channel, SysvObjects):
+        noted = [semaphore.id for semaphore in channel.semaphores.opened]
+    assert header_of(channel) == {
         "magic": MAGIC,
         "version": VERSION,
-        "key": (place.dev, place.ino),
-        "semaphores": [semaphore.id for semaphore in family.semaphores.opened],
+        "key": (where.place.dev, where.place.ino),
+        "semaphores": noted,
         "geometry": (2, PAGE, SMALL.segment_size),
         "creator_pid": os.getpid(),
         "state": OPEN,
         "ring": (0, 0, 0, 0, 0),
     }
-    assert values(family) == [0, 2, 1, 1, 0]
-    assert read_geometry(family.memory) == SMALL
-    assert (family.created, objects(place)) == (True, ALL)
+    assert values_of(channel) == [0, 2, 1, 1, 0]
+    assert read_geometry(channel.memory) == SMALL
+    assert (channel.created, where.there()) == (True, ALL)
 
 
-def test_the_order_of_a_creation_is_its_proof(place: Place) -> None:
+def test_the_order_of_a_creation_is_its_proof(where: Where) -> None:
     """Magic "SHMPAIR?" before the first semaphore, each id noted before the next, "SHMPAIR1" last."""
     seen: list[tuple[bytes, list[int]]] = []
 
     def look(call: Call) -> None:
-        if call.name == "semget" and call.arguments[2] & IPC_CREAT:
-            there = SysvObjects(sysv, place, sysv.open_segment(place.segment_key), None)
+        if call.name in ("semget", "sem_open") and creates(call):
+            there = where.family.find(where.place, observe=True)
             header = header_of(there)
             seen.append((header["magic"], header["semaphores"]))
             there.detach()
 
     with observing(look):
-        family = create(place, SMALL, MODE)
-    ids = [semaphore.id for semaphore in family.semaphores.opened]
-    family.detach()
-    assert seen == [(HALF_MADE, ids[:made] + [NOT_CREATED] * (5 - made)) for made in range(5)]
+        channel = where.create()
+    noted = header_of(channel)["semaphores"]
+    channel.detach()
+    assert NOT_CREATED not in noted
+    assert seen == [(HALF_MADE, noted[:made] + [NOT_CREATED] * (5 - made)) for made in range(5)]
+
+
+def creates(call: Call) -> bool:
+    if call.name in ("shm_open", "sem_open"):
+        return bool(call.arguments[1] & os.O_CREAT)
+    return call.name in ("shmget", "semget") and bool(call.arguments[2] & IPC_CREAT)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
-def test_nothing_is_ever_wider_than_asked(place: Place, mode: int) -> None:
+def test_nothing_is_ever_wider_than_asked(where: Where, mode: int) -> None:
     with observing() as calls:
-        family = create(place, SMALL, mode)
-    made = [call for call in calls if call.name in ("shmget", "semget") and call.arguments[2] & IPC_CREAT]
-    assert [call.arguments[2] & 0o777 for call in made] == [mode] * 6
+        channel = where.create(mode)
+    assert [call.arguments[2] & 0o777 for call in calls if creates(call)] == [mode] * 6
     assert not [call for call in calls if "IPC_SET" in call.arguments]
-    assert family.stat().mode == mode
-    assert {by_library(semaphore).mode for semaphore in family.semaphores.opened} == {mode}
-    family.detach()
+    assert channel.stat().mode == mode
+    assert {made for made, _, _ in modes_and_owners(channel)} == {mode}
+    channel.detach()
 
 
-def test_more_slots_than_a_semaphore_can_count(place: Place) -> None:
-    family = create(place, Geometry(40_000, PAGE), MODE)
-    assert values(family) == [0, 32767, 1, 1, 0]
-    family.detach()
-
-
-@pytest.mark.parametrize("index", range(5))
-def test_a_creation_that_fails_is_taken_back(place: Place, index: int) -> None:
-    foreign = sysv_ipc.Semaphore(place.semaphore_keys[index], sysv_ipc.IPC_CREX, 0o600, 5)
-    foreign.release()
+@pytest.mark.parametrize("name", SEMAPHORES)
+def test_a_creation_that_fails_is_taken_back(where: Where, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has what one of the semaphores is to have: its key, or its name, which is random, and another user."""
+    if where.posix and not is_root():
+        pytest.skip("only root can become another user: run the tests as root")
+    monkeypatch.setattr("os.urandom", bytes)
+    with as_nobody() if where.posix else nullcontext():
+        strange_semaphore(where.place, where.family, name, nonce=1)
     with pytest.raises(NotOurs):
-        create(place, SMALL, MODE)
-    assert objects(place) == [SEMAPHORES[index]]
-    assert foreign.value == 6
-
-
-def test_a_creation_at_a_bad_address_is_taken_back(place: Place) -> None:
-    with pytest.raises(CallFailed) as error:
-        create(place, SMALL, MODE, address=2**63)
-    assert (error.value.name, objects(place)) == ("shmat", [])
-
-
-def test_an_address_is_rounded_down(place: Place) -> None:
-    there = create(place, SMALL, MODE)
-    address = there.address
-    there.detach()
-    again = open_it(place, address=address + 77)
-    assert again is not None
-    assert again.address == address
-    again.detach()
+        where.create()
+    assert where.there() == [name]
 
 
 # Joining
 
 
-def test_a_join_creates_with_the_defaults(place: Place) -> None:
-    family = join(place, JOIN)
-    assert read_geometry(family.memory) == DEFAULT_GEOMETRY == (8, 256 * 1024)
-    assert (family.created, family.stat().mode) == (True, MODE)
-    family.detach()
+def test_a_join_creates_with_the_defaults(where: Where) -> None:
+    channel = where.join(JOIN)
+    assert read_geometry(channel.memory) == DEFAULT_GEOMETRY == (8, 256 * 1024)
+    assert (channel.created, channel.stat().mode) == (True, MODE)
+    channel.detach()
 
 
 @pytest.mark.parametrize("slots", [None, 2])
 @pytest.mark.parametrize("slot_size", [None, PAGE])
 def test_a_join_takes_what_there_is(
-    place: Place, family: SysvObjects, slots: int | None, slot_size: int | None
+    where: Where, channel: ChannelObjects, slots: int | None, slot_size: int | None
 ) -> None:
-    joined = join(place, JOIN._replace(slots=slots, slot_size=slot_size))
-    assert (joined.shmid, joined.created) == (family.shmid, False)
-    sysv.release_semaphore(joined.semaphores.opened[0])
-    assert values(family) == [1, 2, 1, 1, 0]
+    joined = where.join(JOIN._replace(slots=slots, slot_size=slot_size))
+    assert (str(joined), joined.created) == (str(channel), False)
+    joined.full_slots.release()
+    assert values_of(channel) == [1, 2, 1, 1, 0]
     joined.detach()
 
 
@@ -292,268 +293,209 @@ def test_a_join_takes_what_there_is(
     ],
 )
 def test_a_join_that_wants_something_else_is_refused(
-    place: Place, family: SysvObjects, wanted: Wanted, text: str
+    where: Where, channel: ChannelObjects, wanted: Wanted, text: str
 ) -> None:
     with pytest.raises((ChannelError, CallFailed), match=text):
-        join(place, wanted)
-    assert (attached(place), objects(place)) == (1, ALL)
+        where.join(wanted)
+    assert (where.attached(), where.there()) == (1, ALL)
 
 
-def test_exclusive_creates_where_there_is_nothing(place: Place) -> None:
-    family = join(place, JOIN._replace(exclusive=True))
-    assert family.created
-    family.detach()
+def test_exclusive_creates_where_there_is_nothing(where: Where) -> None:
+    channel = where.join(JOIN._replace(exclusive=True))
+    assert channel.created
+    channel.detach()
 
 
-def test_exclusive_where_there_is_a_channel_asks_the_kernel_for_no_other(place: Place, family: SysvObjects) -> None:
-    """It is refused as shmget(2) would do it, and ipcrm that comes between leaves nothing of a second one to clear."""
-
-    def ipcrm(call: Call) -> None:
-        if call.name == "semget" and call.arguments[0] == place.semaphore_keys[-1]:
-            sysv.remove_segment(family.shmid)
-
-    with observing(ipcrm) as calls, pytest.raises(CallFailed) as refusal:
-        join(place, JOIN._replace(exclusive=True, mode=MODE))
-    asked = (place.segment_key, SMALL.segment_size, IPC_CREAT | IPC_EXCL | MODE)
-    assert (refusal.value.name, refusal.value.arguments, refusal.value.errno) == ("shmget", asked, errno.EEXIST)
-    assert [call.name for call in calls if call.name != "shmctl"] == ["shmget", "shmat", *["semget"] * 5, "shmdt"]
-    assert not [call for call in calls if call.name in ("shmget", "semget") and call.arguments[2] & IPC_CREAT]
-    assert objects(place) == list(SEMAPHORES)
-    assert family.alone()
-
-
-def test_there_is_nothing_to_open(place: Place) -> None:
-    assert open_it(place) is None
+def test_there_is_nothing_to_open(where: Where) -> None:
+    assert where.open() is None
     with pytest.raises(CallFailed) as error:
-        find(place, observe=True)
-    assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
+        where.find(observe=True)
+    assert (error.value.name, error.value.strerror) == (where.family.names.find, "No such file or directory")
 
 
-def test_a_damaged_channel_is_not_joined(place: Place, family: SysvObjects) -> None:
-    change_header(family, version=9)
+def test_a_damaged_channel_is_not_joined(where: Where, channel: ChannelObjects) -> None:
+    change_header(channel, version=9)
     with pytest.raises(BadSegment, match="version 9"):
-        open_it(place)
-    assert (attached(place), objects(place)) == (1, ALL)
+        where.open()
+    assert (where.attached(), where.there()) == (1, ALL)
 
 
 @needs_root
-def test_another_user_is_kept_out(place: Place, family: SysvObjects) -> None:
-    family.set_mode(0o600)
+def test_another_user_is_kept_out(where: Where, channel: ChannelObjects) -> None:
+    channel.set_mode(0o600)
     with as_nobody():
         with pytest.raises(CallFailed, match="Permission denied"):
-            open_it(place)
+            where.open()
         with pytest.raises(CallFailed, match="Permission denied"):
-            find(place, observe=True)
-    assert attached(place) == 1
+            where.find(observe=True)
+    assert where.attached() == 1
 
 
-OTHERS = [
-    (NOBODY, os.geteuid(), f"it is uid {NOBODY}'s"),
-    (os.geteuid(), NOBODY, f"uid {NOBODY} made it"),
-    (NOBODY, NOBODY, f"it is uid {NOBODY}'s and uid {NOBODY} made it"),
-]
+OTHERS = [(NOBODY, os.geteuid()), (os.geteuid(), NOBODY), (NOBODY, NOBODY)]
 
 
-def of_others(place: Place, owner: int, creator: int, mode: int = MODE) -> int:
-    """A channel, detached, that `creator` made and `owner` has; its id."""
+def of_others(where: Where, owner: int, creator: int, mode: int = MODE) -> tuple[str, str]:
+    """A channel, detached, that `creator` made and `owner` has; its name, and what is said of it."""
     with as_nobody() if creator == NOBODY else nullcontext():
-        family = create(place, SMALL, mode)
-    family.set_owner(owner, None)
-    family.detach()
-    return family.shmid
+        channel = where.create(mode)
+    channel.set_owner(owner, None)
+    channel.detach()
+    facts = [f"it is uid {NOBODY}'s"] if owner == NOBODY else []
+    if creator == NOBODY and not where.posix:  # who made it, a file does not know
+        facts.append(f"uid {NOBODY} made it")
+    return str(channel), " and ".join(facts)
 
 
 @needs_root
-@pytest.mark.parametrize(("owner", "creator", "whose"), OTHERS)
-def test_a_mode_is_not_promised_where_another_user_has_the_channel(
-    place: Place, owner: int, creator: int, whose: str
-) -> None:
-    shmid = of_others(place, owner, creator, 0o600)
+@pytest.mark.parametrize(("owner", "creator"), OTHERS)
+def test_a_mode_is_not_promised_where_another_user_has_the_channel(where: Where, owner: int, creator: int) -> None:
+    there, whose = of_others(where, owner, creator, 0o600)
+    if not whose:
+        where.join(JOIN._replace(mode=0o600)).detach()
+        return
     with pytest.raises(ChannelError) as refusal:
-        join(place, JOIN._replace(mode=0o600))
+        where.join(JOIN._replace(mode=0o600))
     assert str(refusal.value) == (
-        f"EACCES: segment {shmid} is not ours alone, {whose}: no --mode keeps its owner or its creator out; leave"
+        f"EACCES: {there} is not ours alone, {whose}: no --mode keeps its owner or its creator out; leave"
         " --mode out if you trust them, or choose another --channel"
     )
-    assert (attached(place), objects(place)) == (0, ALL)
+    assert (where.attached(), where.there()) == (0, ALL)
 
 
 @needs_root
-@pytest.mark.parametrize(("owner", "creator", "whose"), OTHERS)
-def test_whoever_takes_part_hears_whose_channel_it_is(place: Place, owner: int, creator: int, whose: str) -> None:
-    shmid = of_others(place, owner, creator)
+@pytest.mark.parametrize(("owner", "creator"), OTHERS)
+def test_whoever_takes_part_hears_whose_channel_it_is(where: Where, owner: int, creator: int) -> None:
+    there, whose = of_others(where, owner, creator)
     heard = Heard()
-    source = SysvFamily(heard)
-    ways: list[Callable[[], SysvObjects | None]] = [lambda: open_it(place, source), lambda: join(place, JOIN, source)]
+    ways: list[Callable[[], ChannelObjects | None]] = [lambda: where.open(heard), lambda: where.join(JOIN, heard)]
     for take_part in ways:
-        family = take_part()
-        assert family is not None
-        family.detach()
-    assert heard.told == [News(f"segment {shmid} is not ours alone: {whose}")] * 2
+        channel = take_part()
+        assert channel is not None
+        channel.detach()
+    assert heard.told == ([News(f"{there} is not ours alone: {whose}")] * 2 if whose else [])
 
 
-def test_of_a_channel_of_our_own_nothing_is_said(place: Place, family: SysvObjects) -> None:
-    joined = join(place, JOIN._replace(mode=MODE), NOTHING_IS_SAID)
+def test_of_a_channel_of_our_own_nothing_is_said(where: Where, channel: ChannelObjects) -> None:
+    joined = where.join(JOIN._replace(mode=MODE), UNHEARING)
     joined.detach()
 
 
 # Observing and changing
 
 
-def test_an_observer_cannot_write(place: Place, family: SysvObjects) -> None:
-    observer = find(place, observe=True)
+def test_an_observer_cannot_write(where: Where, channel: ChannelObjects) -> None:
+    observer = where.find(observe=True)
     assert observer.memory.readonly
     with pytest.raises(TypeError):
         observer.memory[0] = 0
     observer.detach()
 
 
-def test_stat_removed_and_alone(place: Place, family: SysvObjects) -> None:
-    assert (family.stat().size, family.removed(), family.alone()) == (SMALL.segment_size, False, True)
-    other = find(place, observe=True)
-    assert not family.alone()
+def test_stat_removed_and_alone(where: Where, channel: ChannelObjects) -> None:
+    assert (channel.stat().size, channel.removed(), channel.alone()) == (SMALL.segment_size, False, True)
+    other = where.join()
+    assert not channel.alone()
     other.detach()
-    sysv.remove_segment(family.shmid)
-    assert (family.removed(), family.alone()) == (True, True)
+    where.take_segment_away()
+    assert (channel.removed(), channel.alone()) == (True, True)
 
 
 @needs_root
-def test_ipc_set_reaches_all_six(family: SysvObjects) -> None:
-    family.set_mode(0o604)
-    family.set_owner(NOBODY, None)
-    family.set_owner(None, 1)
-    stat = family.stat()
+def test_a_change_of_mode_and_owner_reaches_all_six(channel: ChannelObjects) -> None:
+    channel.set_mode(0o604)
+    channel.set_owner(NOBODY, None)
+    channel.set_owner(None, 1)
+    stat = channel.stat()
     assert (stat.mode, stat.uid, stat.gid) == (0o604, NOBODY, 1)
-    assert {(s.mode, s.uid, s.gid) for s in map(by_library, family.semaphores.opened)} == {(0o604, NOBODY, 1)}
+    assert set(modes_and_owners(channel)) == {(0o604, NOBODY, 1)}
 
 
 @needs_root
-def test_check_removable_says_eperm_before_anything_is_changed(place: Place, family: SysvObjects) -> None:
-    family.set_mode(0o666)
-    family.check_removable()
+def test_check_removable_says_eperm_before_anything_is_changed(where: Where, channel: ChannelObjects) -> None:
+    channel.set_mode(0o666)
+    channel.check_removable()
     with as_nobody(), pytest.raises(CallFailed) as error:
-        family.check_removable()
-    assert (error.value.name, error.value.strerror) == ("shmctl", "Operation not permitted")
-    assert objects(place) == ALL
+        channel.check_removable()
+    asked = "fchmod" if where.posix else "shmctl"
+    assert (error.value.name, error.value.strerror) == (asked, "Operation not permitted")
+    assert where.there() == ALL
 
 
-@needs_root
-@pytest.mark.parametrize("name", SEMAPHORES)
-def test_check_removable_asks_for_each_semaphore(place: Place, name: str) -> None:
-    """The segment has been given away, and so have all but one of its semaphores."""
-    family = create(place, SMALL, 0o666)
-    family.set_owner(NOBODY, None)
-    with as_nobody():
-        family.check_removable()
-    sysv.set_semaphore(family.semaphores.opened[SEMAPHORES.index(name)], uid=0)
-    with as_nobody(), pytest.raises(CallFailed) as error:
-        family.check_removable()
-    assert (error.value.name, error.value.strerror) == ("semctl", "Operation not permitted")
-    sysv.remove_semaphore(family.semaphores.opened[SEMAPHORES.index(name)])
-    with as_nobody():
-        family.check_removable()
-    family.detach()
-
-
-def test_the_first_missing_semaphore_is_named(family: SysvObjects) -> None:
-    assert family.missing() is None
+def test_the_first_missing_semaphore_is_named(where: Where, channel: ChannelObjects) -> None:
+    assert channel.missing() is None
     for name in reversed(SEMAPHORES):
-        sysv.remove_semaphore(family.semaphores.opened[SEMAPHORES.index(name)])
-        assert family.missing() == name
+        where.take_semaphore_away(name)
+        assert channel.missing() == name
 
 
 @needs_root
-def test_a_semaphore_that_cannot_be_read_is_not_missing(family: SysvObjects) -> None:
+def test_a_semaphore_that_cannot_be_read_is_not_missing(channel: ChannelObjects) -> None:
     with as_nobody():
-        assert family.missing() is None
+        assert channel.missing() is None
+
+
+def facts(channel: ChannelObjects) -> tuple[int, int, int, int]:
+    """What the kernel says of the segment, but for times and who looked."""
+    stat = channel.stat()
+    return stat.mode, stat.uid, stat.gid, stat.size
 
 
 @pytest.mark.parametrize("whose", ["ours", pytest.param("another user's", marks=needs_root)])
-def test_check_removable_removes_nothing(place: Place, whose: str) -> None:
+def test_check_removable_removes_nothing(where: Where, whose: str) -> None:
     """Also where it has to ask the kernel, because the channel is another user's and we are root."""
     with as_nobody() if whose != "ours" else nullcontext():
-        family = create(place, SMALL, 0o666)
-    before = bytes(family.memory), family.stat()._replace(change_time=0)
-    family.check_removable()
-    assert (bytes(family.memory), family.stat()._replace(change_time=0)) == before
-    assert objects(place) == ALL
-    family.detach()
+        channel = where.create(0o666)
+    before = bytes(channel.memory), facts(channel), modes_and_owners(channel)
+    channel.check_removable()
+    assert (bytes(channel.memory), facts(channel), modes_and_owners(channel)) == before
+    assert where.there() == ALL
+    channel.detach()
 
 
 # Removal
 
 
-def test_remove_takes_all_six_and_can_be_repeated(place: Place, family: SysvObjects) -> None:
+def test_remove_takes_all_six_and_can_be_repeated(where: Where, channel: ChannelObjects) -> None:
     for _ in range(2):
-        family.remove()
-        assert objects(place) == []
-        assert (str(family.removal), family.removal) == ("removed 5 semaphores", Removal(removed=SEMAPHORES))
-    assert family.removed()
+        channel.remove()
+        assert where.there() == []
+        assert (str(channel.removal), channel.removal) == ("removed 5 semaphores", Removal(removed=SEMAPHORES))
+    assert channel.removed()
 
 
 @pytest.mark.parametrize("gone", ALL)
-def test_remove_passes_over_what_is_gone(place: Place, family: SysvObjects, gone: str) -> None:
+def test_remove_passes_over_what_is_gone(where: Where, channel: ChannelObjects, gone: str) -> None:
     if gone == "segment":
-        sysv.remove_segment(family.shmid)
+        where.take_segment_away()
     else:
-        sysv.remove_semaphore(family.semaphores.opened[SEMAPHORES.index(gone)])
-    assert objects(place) == [name for name in ALL if name != gone]
-    family.remove()
-    assert objects(place) == []
+        where.take_semaphore_away(gone)
+    assert where.there() == [name for name in ALL if name != gone]
+    channel.remove()
+    assert where.there() == []
     there = "removed 5 semaphores" if gone == "segment" else f"removed 4 semaphores ({gone} was gone)"
-    assert str(family.removal) == there
+    assert str(channel.removal) == there
 
 
-@pytest.mark.parametrize("index", range(5))
-def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(place: Place, family: SysvObjects, index: int) -> None:
-    sysv.remove_semaphore(family.semaphores.opened[index])
-    other = sysv.create_semaphore(place.semaphore_keys[index], 0o600, 0)
-    family.remove()
-    name = SEMAPHORES[index]
-    assert objects(place) == [name]
-    assert str(family.removal) == (
-        f"removed 4 semaphores (left semaphore {other.id} ({name}): the channel does not note it)"
+@pytest.mark.parametrize("name", SEMAPHORES)
+def test_remove_leaves_a_semaphore_that_is_not_the_one_we_noted(
+    where: Where, channel: ChannelObjects, name: str
+) -> None:
+    where.take_semaphore_away(name)
+    other = strange_semaphore(where.place, where.family, name)
+    channel.remove()
+    assert where.there() == [name]
+    gone = f"{name} was gone; " if where.posix else ""  # the other has another name; of System V, the key
+    assert str(channel.removal) == (
+        f"removed 4 semaphores ({gone}left semaphore {other} ({name}): the channel does not note it)"
     )
-    assert family.removal.ours_left == family.removal.left
+    assert channel.removal.ours_left == channel.removal.left
 
 
-@needs_root
-def test_what_another_user_left_in_our_way_is_named_and_is_not_ours(place: Place, family: SysvObjects) -> None:
-    for semaphore in (family.semaphores.opened[0], family.semaphores.opened[2]):
-        sysv.remove_semaphore(semaphore)
-    theirs = of_nobody(place.semaphore_keys[2])
-    family.remove()
-    assert str(family.removal) == (
-        f"removed 3 semaphores (full_slots was gone; left semaphore {theirs.id} (writer_turn):"
-        f" it is uid {NOBODY}'s and uid {NOBODY} made it)"
-    )
-    assert family.removal.ours_left == ()
-
-
-@needs_root
-def test_a_forged_note_is_not_followed_and_said(place: Place) -> None:
-    """Another user forges a channel that claims a semaphore of ours."""
-    with as_nobody():
-        family = create(place, SMALL, 0o666)
-    sysv.remove_semaphore(family.semaphores.opened[0])
-    ours = sysv.create_semaphore(place.semaphore_keys[0], 0o600, 0)
-    header = Header(family.memory)
-    header.set_semaphore_id(0, ours.id)
-    header.release()
-    family.remove()
-    family.detach()
-    assert objects(place) == ["full_slots"]
-    assert str(family.removal) == (
-        f"removed 4 semaphores (left semaphore {ours.id} (full_slots): uid {NOBODY} made the channel, and not this)"
-    )
-    assert [left.name for left in family.removal.ours_left] == ["full_slots"]
-
-
-def test_semaphores_made_anew_are_counted_once(place: Place) -> None:
-    family = create(place, SMALL, MODE)
-    sysv.remove_semaphore(family.semaphores.opened[3])
-    family.detach()
-    again = open_it(place)
+def test_semaphores_made_anew_are_counted_once(where: Where) -> None:
+    channel = where.create()
+    where.take_semaphore_away(SEMAPHORES[3])
+    channel.detach()
+    again = where.open()
     assert again is not None
     again.remove()
     again.detach()
@@ -564,129 +506,35 @@ def test_semaphores_made_anew_are_counted_once(place: Place) -> None:
 
 
 @pytest.fixture
-def orphans(place: Place) -> list[int]:
-    """The ids of the semaphores of a channel without its segment."""
-    family = create(place, SMALL, MODE)
-    sysv.release_semaphore(family.semaphores.opened[0])
-    sysv.remove_segment(family.shmid)
-    family.detach()
-    return [semaphore.id for semaphore in family.semaphores.opened]
+def orphans(where: Where) -> None:
+    """The semaphores of a channel without its segment."""
+    channel = where.create()
+    channel.full_slots.release()
+    where.take_segment_away()
+    channel.detach()
 
 
-def test_the_users_word_clears_orphans(place: Place, orphans: list[int]) -> None:
-    assert FAMILY.remove_orphans(place) == Removal(removed=SEMAPHORES)
-    assert objects(place) == []
+@pytest.mark.usefixtures("orphans")
+def test_the_users_word_clears_orphans(where: Where) -> None:
+    removal = where.family.remove_orphans(where.place)
+    assert (str(removal), sorted(removal.removed)) == ("removed 5 semaphores", sorted(SEMAPHORES))
+    assert where.there() == []
 
 
-def test_without_orphans_nothing_is_removed(place: Place) -> None:
-    assert FAMILY.remove_orphans(place) == Removal()
-
-
-def set_of_two(key: int) -> int:
-    return int(ctypes.CDLL(None).semget(ctypes.c_int(key), 2, IPC_CREAT | IPC_EXCL | 0o600))
-
-
-def given_away(key: int) -> int:
-    semaphore = sysv.create_semaphore(key, 0o600, 0)
-    sysv.set_semaphore(semaphore, uid=NOBODY)
-    return int(semaphore.id)
-
-
-def given_to_us(key: int) -> int:
-    semaphore = of_nobody(key)
-    sysv.set_semaphore(semaphore, uid=os.geteuid())
-    return int(semaphore.id)
-
-
-@pytest.mark.parametrize(
-    ("make", "why"),
-    [
-        (set_of_two, "its set has 2 members"),
-        pytest.param(given_away, f"it is uid {NOBODY}'s", marks=needs_root),
-        pytest.param(given_to_us, f"uid {NOBODY} made it", marks=needs_root),
-    ],
-)
-def test_one_foreign_semaphore_keeps_all_orphans(
-    place: Place, orphans: list[int], make: Callable[[int], int], why: str
-) -> None:
-    sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[3]))
-    orphans[3] = make(place.semaphore_keys[3])
-    advice = f"ipcrm -s {' -s '.join(map(str, orphans))}"
-    with pytest.raises(NotOurs) as refusal:
-        FAMILY.remove_orphans(place)
-    assert str(refusal.value) == (
-        "no segment has our key, and nothing proves what has our semaphore keys to be ours: semaphore"
-        f" {orphans[3]} ({why}). Nothing was touched; choose another --channel, or if nobody needs any of them:"
-        f" {advice}"
-    )
-    with pytest.raises(NotOurs, match=f"if nobody needs them: {advice}$"):
-        create(place, SMALL, MODE)
-    assert objects(place) == list(SEMAPHORES)
-
-
-@needs_root
-def test_orphans_that_we_may_not_look_at_are_another_users(place: Place, orphans: list[int]) -> None:
-    """He is told whose they are as far as he may know."""
-    with as_nobody(), pytest.raises(NotOurs, match=r"semaphore \d+ \(it is another user's\), semaphore"):
-        FAMILY.remove_orphans(place)
-    assert objects(place) == list(SEMAPHORES)
-
-
-def wait_for_token(semaphore: Any) -> None:
-    semaphore.acquire()
-
-
-def wait_for_zero(semaphore: Any) -> None:
-    semaphore.Z()
-
-
-@contextmanager
-def sleeper(key: int, sleep: Callable[[Any], None]) -> Iterator[None]:
-    """Somebody who sleeps on the semaphore with this key for the time of the block."""
-    watched, used = sysv_ipc.Semaphore(key), sysv_ipc.Semaphore(key)
-    watched.value = 0 if sleep is wait_for_token else 1
-    with in_thread(lambda: sleep(used)):
-        try:
-            wait_until(lambda: watched.waiting_for_nonzero or watched.waiting_for_zero, "a sleeper")
-            yield
-        finally:
-            watched.value = 1 if sleep is wait_for_token else 0
-
-
-@pytest.mark.parametrize("sleep", [wait_for_token, wait_for_zero])
-def test_orphans_that_somebody_sleeps_on_are_in_use(
-    place: Place, orphans: list[int], sleep: Callable[[Any], None]
-) -> None:
-    with sleeper(place.semaphore_keys[4], sleep):
-        with pytest.raises(NotOurs, match=rf"semaphore {orphans[4]} \(a process sleeps on it\)"):
-            FAMILY.remove_orphans(place)
-        with pytest.raises(NotOurs, match=f"ipcrm -s {' -s '.join(map(str, orphans))}$"):
-            create(place, SMALL, MODE)
-        assert objects(place) == list(SEMAPHORES)
-
-
-@pytest.mark.parametrize("sleep", [wait_for_token, wait_for_zero])
-def test_a_semaphore_that_somebody_sleeps_on_is_not_adopted(place: Place, sleep: Callable[[Any], None]) -> None:
-    """Never operated on, for its first operation waits: its time is still 0."""
-    made = sysv_ipc.Semaphore(place.semaphore_keys[1], sysv_ipc.IPC_CREX, 0o600)
-    with sleeper(place.semaphore_keys[1], sleep):
-        value = made.value
-        assert made.o_time == 0
-        with pytest.raises(NotOurs, match=f"^semaphore {made.id} has our key"):
-            create(place, SMALL, MODE)
-        assert (made.value, objects(place)) == (value, ["empty_slots"])
+def test_without_orphans_nothing_is_removed(where: Where) -> None:
+    assert where.family.remove_orphans(where.place) == Removal()
 
 
 # Leftovers: cleared, and said
 
 COUNT_DOWN = """
 import os, sys
-from tests.in_process import FAMILY, LISTENER, sysv
+from tests.in_process import FAMILIES, LISTENER, sysv
 from common.layout import Geometry
 from common.layout import Header
 from common.ipc.place import Place
 from common.ipc.lifecycle import create_channel
-path, calls_left = sys.argv[1], int(sys.argv[2])
+FAMILY, path, calls_left = FAMILIES[sys.argv[1]], sys.argv[2], int(sys.argv[3])
 status = os.stat(path)
 place = Place.of(sysv, path, 0, (status.st_dev, status.st_ino))
 
@@ -707,78 +555,73 @@ print("alive")
 REMOVE_AND_DIE = (
     COUNT_DOWN
     + """
-family = create_channel(FAMILY, place, Geometry(2, 4096), 0o660)
-Header(family.memory).state = int(sys.argv[3])
+channel = create_channel(FAMILY, place, Geometry(2, 4096), 0o660)
+Header(channel.memory).state = int(sys.argv[4])
 LISTENER.call = count_down
-family.remove()
+channel.remove()
 print("alive")
 """
 )
 NEW_SEGMENT = """
-import os, sys
+import sys
 from tests.in_process import sysv
-if len(sys.argv) > 3:
-    os.setuid(int(sys.argv[3]))
 print(sysv.create_segment(int(sys.argv[1]), int(sys.argv[2]), 0o600))
 """
 
 
-def segment_of_a_dead(place: Place, size: int = SMALL.segment_size) -> int:
-    """A segment of zeros whose creator is no more."""
-    return int(run_python(NEW_SEGMENT, place.segment_key, size))
+def write_header(where: Where, **fields: Any) -> None:
+    channel = where.family.find(where.place, observe=False)
+    change_header(channel, **fields)
+    channel.detach()
 
 
-def write_header(place: Place, shmid: int, **fields: Any) -> None:
-    family = SysvObjects(sysv, place, shmid, None)
-    change_header(family, **fields)
-    family.detach()
-
-
-def check_it_works(place: Place) -> None:
+def check_it_works(where: Where) -> None:
     """A fresh start works, and leaves nothing behind."""
-    family = join(place, Wanted(2, PAGE, MODE, exclusive=False))
-    assert values(family) == [0, 2, 1, 1, 0]
-    family.remove()
-    family.detach()
-    assert objects(place) == []
+    channel = where.join(Wanted(2, PAGE, MODE, exclusive=False))
+    assert values_of(channel) == [0, 2, 1, 1, 0]
+    channel.remove()
+    channel.detach()
+    assert where.there() == []
 
 
-def deaths(code: str, place: Place, *arguments: object) -> Iterator[int]:
+def deaths(code: str, where: Where, *arguments: object) -> Iterator[int]:
     """Run `code` with a death behind its first IPC call, then behind its second, ... until it ends by itself."""
     for calls in itertools.count(1):
-        if run_python(code, place.path, calls, *arguments):
+        if run_python(code, "posix" if where.posix else "sysv", where.place.path, calls, *arguments):
             return
         yield calls
 
 
-def test_a_creator_killed_after_any_call_leaves_nothing_in_the_way(place: Place) -> None:
+def test_a_creator_killed_after_any_call_leaves_nothing_in_the_way(where: Where) -> None:
     cleared = []
-    for _ in deaths(CREATE_AND_DIE, place):
-        shmid = sysv.open_segment(place.segment_key)
+    for _ in deaths(CREATE_AND_DIE, where):
         heard = Heard()
-        assert open_it(place, SysvFamily(heard)) is None
-        cleared += [text.removeprefix(f"cleared segment {shmid}, which its creator left ") for text, _ in heard.told]
-        assert objects(place) == []
-        check_it_works(place)
-    # shmget, shmat and a look at its size; then a semget and a semctl at least for each semaphore.
-    assert (cleared[:3], set(cleared[3:])) == (["empty"] * 3, {"half-made"})
-    assert len(cleared) >= 3 + 5 * 2
+        assert where.open(heard) is None
+        cleared += [re.sub(r"^cleared \w+ \S+, which its creator left ", "", text) for text, _ in heard.told]
+        assert where.there() == []
+        check_it_works(where)
+    if where.posix:  # shm_open, fchmod; ftruncate, posix_fallocate, fstat, fcntl, mmap; sem_open, chmod, lstat each
+        early, calls = ["without a size"] * 2 + ["empty"] * 5, 7 + 5 * 3
+    else:  # shmget, shmat and a look at its size; then a semget and a semctl at least for each semaphore
+        early, calls = ["empty"] * 3, 3 + 5 * 2
+    assert (cleared[: len(early)], set(cleared[len(early) :])) == (early, {"half-made"})
+    assert len(cleared) >= calls
 
 
 @pytest.mark.parametrize(
     ("state", "what"), [(FINISHED, "which its last reader left half-removed"), (REMOVED, "left half-removed")]
 )
-def test_a_remover_killed_after_any_call_leaves_nothing_in_the_way(place: Place, state: int, what: str) -> None:
+def test_a_remover_killed_after_any_call_leaves_nothing_in_the_way(where: Where, state: int, what: str) -> None:
     cleared = 0
-    for _ in deaths(REMOVE_AND_DIE, place, state):
+    for _ in deaths(REMOVE_AND_DIE, where, state):
         heard = Heard()
-        if "segment" in objects(place):
-            shmid = sysv.open_segment(place.segment_key)
-            assert open_it(place, SysvFamily(heard)) is None
-            assert heard.told == [News(f"cleared segment {shmid}, {what}")]
+        if "segment" in where.there():
+            assert where.open(heard) is None
+            (said,) = heard.told
+            assert re.fullmatch(rf"cleared \w+ \S+, {what}", said.text)
             cleared += 1
-        assert objects(place) == []
-        check_it_works(place)
+        assert where.there() == []
+        check_it_works(where)
     assert cleared >= 5 * 2
 
 
@@ -791,97 +634,78 @@ def test_a_remover_killed_after_any_call_leaves_nothing_in_the_way(place: Place,
     ],
     ids=["empty", "path not stored", "path half stored"],
 )
-def test_a_leftover_is_cleared_and_said(place: Place, fields: dict[str, Any], what: str) -> None:
-    shmid = segment_of_a_dead(place)
-    write_header(place, shmid, **fields)
+def test_a_leftover_is_cleared_and_said(where: Where, fields: dict[str, Any], what: str) -> None:
+    left = where.left_by_a_dead(bytes(SMALL.segment_size))
+    write_header(where, **fields)
     heard = Heard()
-    assert open_it(place, SysvFamily(heard)) is None
-    assert heard.told == [News(f"cleared segment {shmid}, {what}")]
-    assert objects(place) == []
+    assert where.open(heard) is None
+    assert heard.told == [News(f"cleared {left.name}, {what}")]
+    assert where.there() == []
 
 
-def test_a_half_made_channel_without_version_has_no_ids_yet(place: Place) -> None:
-    """Before the version is stored, the words of the ids mean nothing: 0 is not the id of a semaphore to remove."""
-    shmid = segment_of_a_dead(place)
-    semaphore = sysv.create_semaphore(place.semaphore_keys[0], MODE, 0)
-    family = SysvObjects(sysv, place, shmid, None)
-    change_header(family, magic=HALF_MADE, key_dev=place.dev, key_ino=place.ino)
-    header = Header(family.memory)
-    header.set_semaphore_id(0, semaphore.id)
-    header.release()
-    family.remove_semaphores()
-    family.detach()
-    assert objects(place) == ["segment", "full_slots"]
-
-
-def test_a_leftover_semaphore_goes_with_its_half_made_segment(place: Place) -> None:
-    family = create(place, SMALL, MODE)
-    change_header(family, magic=HALF_MADE)
-    header = Header(family.memory)
+def test_a_leftover_semaphore_goes_with_its_half_made_segment(where: Where) -> None:
+    channel = where.create()
+    change_header(channel, magic=HALF_MADE)
+    header = Header(channel.memory)
     for index in (2, 3, 4):
         header.set_semaphore_id(index, NOT_CREATED)  # as if its creator died when the third was made, not noted
     header.release()
-    for semaphore in family.semaphores.opened[3:]:
-        sysv.remove_semaphore(semaphore)
-    family.detach()
-    assert objects(place) == ["segment", "full_slots", "empty_slots", "writer_turn"]
-    assert open_it(place) is None
-    assert objects(place) == []
+    for name in SEMAPHORES[3:]:
+        where.take_semaphore_away(name)
+    channel.detach()
+    assert where.there() == ["segment", "full_slots", "empty_slots", "writer_turn"]
+    assert where.open() is None
+    assert where.there() == []
 
 
-def test_a_finished_channel_with_unread_data_is_not_cleared(place: Place, family: SysvObjects) -> None:
-    change_header(family, state=FINISHED, head=2, tail=1)
+def test_a_finished_channel_with_unread_data_is_not_cleared(where: Where, channel: ChannelObjects) -> None:
+    change_header(channel, state=FINISHED, head=2, tail=1)
     with pytest.raises(BadSegment, match=r"^it is marked as finished, and 1 fragments are unread$"):
-        open_it(place, NOTHING_IS_SAID)
-    assert objects(place) == ALL
+        where.open(UNHEARING)
+    assert where.there() == ALL
 
 
-def test_a_half_made_channel_of_a_live_creator_is_cleared_in_the_doorway(place: Place, family: SysvObjects) -> None:
+def test_a_half_made_channel_of_a_live_creator_is_cleared_in_the_doorway(where: Where, channel: ChannelObjects) -> None:
     """Whoever is in the doorway is alone: a creation that is not complete has failed, whoever lives."""
-    change_header(family, magic=HALF_MADE)
+    change_header(channel, magic=HALF_MADE)
     heard = Heard()
-    assert open_it(place, SysvFamily(heard)) is None
-    assert heard.told == [News(f"cleared segment {family.shmid}, which its creator left half-made")]
+    assert where.open(heard) is None
+    assert heard.told == [News(f"cleared {channel}, which its creator left half-made")]
 
 
 # Foreign objects: refused, untouched
 
 
-def contents(place: Place, shmid: int) -> bytes:
-    """The bytes of a segment. Detached again at once: one that somebody has attached is refused for that alone."""
-    family = SysvObjects(sysv, place, shmid, None, observe=True)
-    try:
-        return bytes(family.memory)
-    finally:
-        family.detach()
-
-
-def refused(place: Place, shmid: int, error: type[Exception] = NotOurs) -> str:
+def refused(where: Where, error: type[Exception] = NotOurs) -> str:
     """Every way to the segment refuses it and leaves it as it was; what is said."""
-    before, stat = contents(place, shmid), sysv.stat_segment(shmid)
+
+    def look() -> tuple[bytes, tuple[int, int, int, int], int]:
+        there = where.family.find(where.place, observe=True)
+        found = bytes(there.memory), facts(there)
+        there.detach()
+        return *found, where.attached()
+
+    before = look()
     said = set()
     attempts: list[Callable[[], object]] = [
-        lambda: open_it(place, NOTHING_IS_SAID),
-        lambda: join(place, JOIN, NOTHING_IS_SAID),
-        lambda: find(place, observe=True),
-        lambda: find(place, observe=False),
+        lambda: where.open(UNHEARING),
+        lambda: where.join(JOIN, UNHEARING),
+        lambda: where.find(observe=True),
+        lambda: where.find(observe=False),
     ]
     for attempt in attempts:
         with pytest.raises(error) as refusal:
             attempt()
         said.add(str(refusal.value))
-    assert contents(place, shmid) == before
-    after = sysv.stat_segment(shmid)
-    touched = {"last_pid": 0, "attach_time": 0, "detach_time": 0}  # by the looks themselves
-    assert after._replace(**touched) == stat._replace(**touched)
+    assert look() == before
     (text,) = said
     return text
 
 
-def assert_named(text: str, shmid: int, uid: int, why: str) -> None:
+def assert_named(text: str, foreign: Foreign, uid: int, why: str) -> None:
     assert text == (
-        f"segment {shmid} of uid {uid} has our key and is not a channel of ours: {why}. It was left untouched;"
-        f" choose another --channel, or if nobody needs it: ipcrm -m {shmid}"
+        f"{foreign.name} of uid {uid} has our key and is not a channel of ours: {why}. It was left untouched;"
+        f" choose another --channel, or if nobody needs it: {foreign.remove}"
     )
 
 
@@ -896,117 +720,66 @@ EMPTY = r"its first bytes are b'\x00\x00\x00\x00\x00\x00\x00\x00', not b'SHMPAIR
         (MAGIC, "its first bytes are b'SHMPAIR1', not b'SHMPAIR1'"),
     ],
 )
-def test_a_segment_with_other_bytes_is_refused(place: Place, magic: bytes, why: str) -> None:
-    shmid = segment_of_a_dead(place)
-    write_header(place, shmid, magic=magic)
-    assert_named(refused(place, shmid), shmid, os.geteuid(), why)
-
-
-def test_an_empty_segment_of_a_live_creator_is_refused(place: Place) -> None:
-    shmid = sysv.create_segment(place.segment_key, SMALL.segment_size, MODE)
-    assert_named(refused(place, shmid), shmid, os.geteuid(), EMPTY)
+def test_a_segment_with_other_bytes_is_refused(where: Where, magic: bytes, why: str) -> None:
+    foreign = where.left_by_a_dead(magic.ljust(SMALL.segment_size, bytes(1)))
+    assert_named(refused(where), foreign, os.geteuid(), why)
 
 
 @pytest.mark.parametrize("at", [8, PAGE - 1, PAGE, SMALL.segment_size - 1])
-def test_a_segment_with_one_byte_in_it_is_refused(place: Place, at: int) -> None:
-    shmid = segment_of_a_dead(place)
-    family = SysvObjects(sysv, place, shmid, None)
-    family.memory[at] = 1
-    family.detach()
-    assert_named(refused(place, shmid), shmid, os.geteuid(), EMPTY)
+def test_a_segment_with_one_byte_in_it_is_refused(where: Where, at: int) -> None:
+    content = bytearray(SMALL.segment_size)
+    content[at] = 1
+    foreign = where.left_by_a_dead(bytes(content))
+    assert_named(refused(where), foreign, os.geteuid(), EMPTY)
 
 
-def test_an_empty_segment_that_somebody_has_attached_is_refused(place: Place) -> None:
-    shmid = segment_of_a_dead(place)
-    somebody = sysv.attach_segment(shmid)
-    assert_named(refused(place, shmid), shmid, os.geteuid(), EMPTY)
-    sysv.detach_segment(somebody)
+def test_an_empty_segment_that_somebody_has_attached_is_refused(where: Where) -> None:
+    foreign = where.left_by_a_dead(bytes(SMALL.segment_size))
+    somebody = where.family.open(where.place, None)
+    assert_named(refused(where), foreign, os.geteuid(), EMPTY)
+    somebody.detach()
 
 
 @needs_root
-def test_an_empty_segment_of_another_user_is_refused(place: Place) -> None:
-    shmid = int(run_python(NEW_SEGMENT, place.segment_key, SMALL.segment_size, NOBODY))
-    assert_named(refused(place, shmid), shmid, NOBODY, EMPTY)
+def test_an_empty_segment_of_another_user_is_refused(where: Where) -> None:
+    """Of System V not even its creator's death makes it ours; of POSIX nobody knows who that was."""
+    with as_nobody():
+        foreign = foreign_segment(where.place, where.family, bytes(SMALL.segment_size), 0o600)
+    assert_named(refused(where), foreign, NOBODY, EMPTY)
 
 
 @pytest.mark.parametrize("size", [1, 100, PAGE - 1])
-def test_a_segment_smaller_than_a_header_is_refused(place: Place, size: int) -> None:
-    shmid = segment_of_a_dead(place, size)
+def test_a_segment_smaller_than_a_header_is_refused(where: Where, size: int) -> None:
+    foreign = where.left_by_a_dead(bytes(size))
     why = f"its {size} bytes are fewer than a header"
-    assert_named(refused(place, shmid), shmid, os.geteuid(), why)
+    assert_named(refused(where), foreign, os.geteuid(), why)
 
 
 @pytest.mark.parametrize("size", [PAGE, 2 * PAGE, 3 * PAGE - 1, 3 * PAGE + 1])
-def test_an_empty_segment_that_no_channel_can_have_is_refused(place: Place, size: int) -> None:
-    shmid = segment_of_a_dead(place, size)
-    assert_named(refused(place, shmid), shmid, os.geteuid(), EMPTY)
+def test_an_empty_segment_that_no_channel_can_have_is_refused(where: Where, size: int) -> None:
+    foreign = where.left_by_a_dead(bytes(size))
+    assert_named(refused(where), foreign, os.geteuid(), EMPTY)
 
 
 @pytest.mark.parametrize("size", [3 * PAGE, 4 * PAGE, DEFAULT_GEOMETRY.segment_size])
-def test_an_empty_segment_that_a_channel_can_have_is_cleared(place: Place, size: int) -> None:
-    shmid = segment_of_a_dead(place, size)
+def test_an_empty_segment_that_a_channel_can_have_is_cleared(where: Where, size: int) -> None:
+    left = where.left_by_a_dead(bytes(size))
     heard = Heard()
-    assert open_it(place, SysvFamily(heard)) is None
-    assert heard.told == [News(f"cleared segment {shmid}, which its creator left empty")]
+    assert where.open(heard) is None
+    assert heard.told == [News(f"cleared {left.name}, which its creator left empty")]
 
 
 @pytest.mark.parametrize("magic", [MAGIC, HALF_MADE])
 @pytest.mark.parametrize("change", ["key_dev", "key_ino"])
 def test_the_channel_of_another_path_with_our_key_is_refused(
-    place: Place, family: SysvObjects, magic: bytes, change: str
+    where: Where, channel: ChannelObjects, magic: bytes, change: str
 ) -> None:
-    change_header(family, magic=magic, **{change: 12345})
-    assert refused(place, family.shmid, ChannelError) == (
-        f"key {place.segment_key & 0xFFFFFFFF:#010x} already belongs to another path (segment {family.shmid});"
+    change_header(channel, magic=magic, **{change: 12345})
+    assert refused(where, ChannelError) == (
+        f"key {where.place.segment_key & 0xFFFFFFFF:#010x} already belongs to another path ({channel});"
         " choose another --channel"
     )
-    assert objects(place) == ALL
-
-
-def used(key: int) -> Any:
-    semaphore = sysv_ipc.Semaphore(key, sysv_ipc.IPC_CREX, 0o600, 0)
-    semaphore.release()
-    return semaphore
-
-
-def of_nobody(key: int) -> Any:
-    with as_nobody():
-        return sysv_ipc.Semaphore(key, sysv_ipc.IPC_CREX, 0o666, 0)
-
-
-@pytest.mark.parametrize("index", [0, 4])
-@pytest.mark.parametrize(
-    ("make", "advice"),
-    [(used, "`writer.py --remove` clears it"), pytest.param(of_nobody, "ipcrm -s {}", marks=needs_root)],
-)
-def test_a_foreign_semaphore_is_refused(place: Place, make: Callable[[int], Any], advice: str, index: int) -> None:
-    key = place.semaphore_keys[index]
-    semaphore = make(key)
-    before = (semaphore.value, semaphore.mode, semaphore.uid, semaphore.o_time)
-    with pytest.raises(NotOurs) as refusal:
-        join(place, JOIN)
-    assert str(refusal.value) == (
-        f"semaphore {semaphore.id} has our key {key & 0xFFFFFFFF:#010x} and is not provably ours. It was left"
-        f" untouched; choose another --channel, or if nobody needs it: {advice.format(semaphore.id)}"
-    )
-    assert (semaphore.value, semaphore.mode, semaphore.uid, semaphore.o_time) == before
-    assert objects(place) == [SEMAPHORES[index]]
-
-
-def test_a_set_of_two_semaphores_is_refused(place: Place) -> None:
-    semid = set_of_two(place.semaphore_keys[2])
-    with pytest.raises(NotOurs, match=f"ipcrm -s {semid}$"):
-        join(place, JOIN)
-    assert objects(place) == ["writer_turn"]
-
-
-@pytest.mark.parametrize("index", range(5))
-def test_an_unused_semaphore_of_ours_is_adopted(place: Place, index: int) -> None:
-    made = sysv_ipc.Semaphore(place.semaphore_keys[index], sysv_ipc.IPC_CREX, 0o777, 99)
-    family = join(place, Wanted(2, PAGE, 0o600, exclusive=False))
-    assert family.semaphores.opened[index].id == made.id
-    assert (values(family)[index], made.mode) == ([0, 2, 1, 1, 0][index], 0o600)
-    family.detach()
+    assert where.there() == ALL
 
 
 # Semaphores that somebody removed
@@ -1014,122 +787,99 @@ def test_an_unused_semaphore_of_ours_is_adopted(place: Place, index: int) -> Non
 
 @pytest.mark.parametrize("index", range(5))
 @pytest.mark.parametrize(("head", "tail", "tokens"), [(0, 0, [0, 2]), (5, 4, [1, 1]), (9, 7, [2, 0])])
-def test_a_removed_semaphore_is_made_anew(place: Place, index: int, head: int, tail: int, tokens: list[int]) -> None:
-    family = create(place, SMALL, 0o640)
-    change_header(family, head=head, tail=tail)
-    sysv.remove_semaphore(family.semaphores.opened[index])
-    family.detach()
+def test_a_removed_semaphore_is_made_anew(where: Where, index: int, head: int, tail: int, tokens: list[int]) -> None:
+    channel = where.create(0o640)
+    change_header(channel, head=head, tail=tail)
+    where.take_semaphore_away(SEMAPHORES[index])
+    channel.detach()
     heard = Heard()
-    again = open_it(place, SysvFamily(heard))
+    again = where.open(heard)
     assert again is not None
     assert heard.told == [News("one of its semaphores had been removed: made all five anew, nothing is lost")]
-    assert values(again) == [*tokens, 1, 1, 0]
-    assert {by_library(semaphore).mode for semaphore in again.semaphores.opened} == {0o640}
-    assert header_of(again)["semaphores"] == [semaphore.id for semaphore in again.semaphores.opened]
+    assert values_of(again) == [*tokens, 1, 1, 0]
+    assert {mode for mode, _, _ in modes_and_owners(again)} == {0o640}
+    assert again.missing() is None
     assert header_of(again)["ring"][:2] == (head, tail)
     again.detach()
 
 
-@needs_root
-@pytest.mark.parametrize("leftover", [False, True])
-def test_semaphores_made_anew_belong_to_whom_the_segment_belongs(place: Place, leftover: bool) -> None:
-    """Also those that a mender who died had made: before it gave one away, and before it noted it."""
-    family = create(place, SMALL, 0o600)
-    family.set_owner(NOBODY, 1)
-    sysv.remove_semaphore(family.semaphores.opened[0])
-    if leftover:
-        sysv.create_semaphore(place.semaphore_keys[0], 0o600, 0)
-    family.detach()
-    again = open_it(place)
-    assert again is not None
-    assert {(s.mode, s.uid, s.gid) for s in map(by_library, again.semaphores.opened)} == {(0o600, NOBODY, 1)}
-    again.detach()
-    with as_nobody():
-        theirs = open_it(place)
-    assert theirs is not None
-    theirs.detach()
-
-
-def test_a_replaced_semaphore_is_not_taken_for_the_old_one(place: Place) -> None:
-    family = create(place, SMALL, MODE)
-    sysv.remove_semaphore(family.semaphores.opened[0])
-    family.detach()
-    foreign = used(place.semaphore_keys[0])
-    with pytest.raises(NotOurs, match=f"ipcrm -s {foreign.id}$"):
-        open_it(place)
-    assert (foreign.value, attached(place)) == (1, 0)
-
-
-def test_semaphores_in_use_are_not_made_anew(place: Place, family: SysvObjects) -> None:
-    sysv.remove_semaphore(family.semaphores.opened[2])
+def test_semaphores_in_use_are_not_made_anew(where: Where, channel: ChannelObjects) -> None:
+    where.take_semaphore_away(SEMAPHORES[2])
     with pytest.raises(CallFailed) as error:
-        open_it(place, NOTHING_IS_SAID)
-    assert (error.value.name, error.value.strerror) == ("semget", "No such file or directory")
-    assert objects(place) == [name for name in ALL if name != "writer_turn"]
-    assert attached(place) == 1
+        where.open(UNHEARING)
+    asked = "sem_open" if where.posix else "semget"
+    assert (error.value.name, error.value.strerror) == (asked, "No such file or directory")
+    assert where.there() == [name for name in ALL if name != "writer_turn"]
+    assert where.attached() == 1
 
 
-def test_a_ring_that_contradicts_itself_gets_no_semaphores(place: Place) -> None:
-    family = create(place, SMALL, MODE)
-    change_header(family, head=1, tail=2)
-    sysv.remove_semaphore(family.semaphores.opened[0])
-    family.detach()
+def test_a_ring_that_contradicts_itself_gets_no_semaphores(where: Where) -> None:
+    channel = where.create()
+    change_header(channel, head=1, tail=2)
+    where.take_semaphore_away(SEMAPHORES[0])
+    channel.detach()
     with pytest.raises(BadSegment, match=r"^head and tail contradict each other"):
-        open_it(place, NOTHING_IS_SAID)
-    assert attached(place) == 0
+        where.open(UNHEARING)
+    assert where.attached() == 0
 
 
 # The semaphores at work
 
 
-def test_a_counter_counts(family: SysvObjects) -> None:
-    assert [family.empty_slots.acquire(0) for _ in range(3)] == [True, True, False]
-    family.empty_slots.release()
-    assert family.empty_slots.acquire(PATIENCE)
-    assert not family.empty_slots.acquire(0.001)
+def test_a_counter_counts(channel: ChannelObjects) -> None:
+    assert [channel.empty_slots.acquire(0) for _ in range(3)] == [True, True, False]
+    channel.empty_slots.release()
+    assert channel.empty_slots.acquire(PATIENCE)
+    assert not channel.empty_slots.acquire(0.001)
 
 
-def test_a_turn_has_one_holder(place: Place, family: SysvObjects) -> None:
-    other = join(place, JOIN)
-    assert family.writer_turn.holder() is None
-    assert family.writer_turn.acquire(0)
+def test_a_turn_has_one_holder(where: Where, channel: ChannelObjects) -> None:
+    other = where.join()
+    change_header(channel, writer_pid=os.getpid())  # as who takes it does: POSIX asks the header
+    assert other.writer_turn.holder() is None
+    assert channel.writer_turn.acquire(0)
     assert (other.writer_turn.acquire(0), other.writer_turn.holder()) == (False, os.getpid())
     assert other.reader_turn.holder() is None
-    family.writer_turn.release()
+    channel.writer_turn.release()
     assert other.writer_turn.acquire(0)
     other.detach()
 
 
-def test_writers_are_counted(family: SysvObjects) -> None:
-    assert not family.writers.present()
-    family.writers.enter()
-    family.writers.enter()
-    family.writers.leave()
-    assert family.writers.present()
-    family.writers.leave()
-    assert not family.writers.present()
+def test_writers_are_counted(where: Where, channel: ChannelObjects) -> None:
+    other = where.join()
+    assert not channel.writers.present()
+    channel.writers.enter()
+    other.writers.enter()
+    for writer, present in ((channel, True), (other, False)):
+        writer.writers.leave()
+        assert (channel.writers.present(), other.writers.present()) == (present, present)
+    other.detach()
 
 
 HOLD = """
 import os, sys
-from tests.in_process import FAMILY, sysv
+from tests.in_process import FAMILIES, sysv
 from common.ipc.place import Place
 from common.ipc.lifecycle import open_channel
-path = sys.argv[1]
+from common.layout import Header
+family, path = FAMILIES[sys.argv[1]], sys.argv[2]
 status = os.stat(path)
-family = open_channel(FAMILY, Place.of(sysv, path, 0, (status.st_dev, status.st_ino)))
-family.writers.enter()
-assert family.writer_turn.acquire(1) and family.reader_turn.acquire(1) and family.empty_slots.acquire(1)
+channel = open_channel(family, Place.of(sysv, path, 0, (status.st_dev, status.st_ino)))
+channel.writers.enter()
+assert channel.writer_turn.acquire(1) and channel.reader_turn.acquire(1) and channel.empty_slots.acquire(1)
+Header(channel.memory).writer_pid = os.getpid()
 print("holding", flush=True)
 sys.stdin.read()
 """
 
 
-def test_the_kernel_gives_back_the_turns_and_the_presence_of_the_dead(place: Place, family: SysvObjects) -> None:
-    with python(HOLD, place.path) as child:
+def test_the_kernel_gives_back_the_turns_and_the_presence_of_the_dead(where: Where, channel: ChannelObjects) -> None:
+    with python(HOLD, "posix" if where.posix else "sysv", where.place.path) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "holding\n"
-        assert values(family) == [0, 1, 0, 0, 1]
-        assert (family.writer_turn.holder(), family.writers.present()) == (child.pid, True)
+        assert values_of(channel) == [0, 1, 0, 0, 1]
+        assert (channel.writer_turn.holder(), channel.writers.present()) == (child.pid, True)
         child.send_signal(signal.SIGKILL)
-    assert values(family) == [0, 1, 1, 1, 0], "but a counter's token stays taken: head and tail decide"
+    assert not channel.writers.present()
+    left = 1 if where.posix else 0  # a token that the next writer takes away
+    assert values_of(channel) == [0, 1, 1, 1, left], "but a counter's token stays taken: head and tail decide"
