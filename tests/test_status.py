@@ -22,8 +22,11 @@ from common.channel.listener import Call
 from common.cli.sources import MessageSource
 from common.cli.talk import Talk
 from common.errors import CallFailed
+from common.ipc.family import Family
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
+from common.ipc.posix_calls import PROT_READ
+from common.ipc.posix_objects import PosixObjects
 from common.ipc.sysv import SysvObjects
 from common.ipc.sysv_calls import SHM_DEST, SHM_RDONLY
 from common.layout import FINISHED, FIRST, PAGE, REMOVED, SEMAPHORES
@@ -32,29 +35,47 @@ from common.show.status import read_status, show_status
 from tests.fuzz.crafted import falsified_channel
 from tests.fuzz.pokes import Poke, header_poke, slot_poke
 from tests.helpers import PATIENCE, Pair, finish, is_root, wait_until
-from tests.in_process import FAMILY, MODE, SMALL, Collector, Local, as_nobody, place_of, sysv
+from tests.in_process import (
+    MODE,
+    POSIX,
+    SMALL,
+    Collector,
+    Local,
+    as_nobody,
+    place_of,
+    segment_file,
+    strange_semaphore,
+    sysv,
+    take_semaphore_away,
+)
 
 
 @pytest.fixture
-def local(key_path: Path) -> Iterator[Local]:
-    with Local(key_path) as channel:
+def local(key_path: Path, family: Family) -> Iterator[Local]:
+    with Local(key_path, family=family) as channel:
         yield channel
 
 
-def snapshot(of: Local | Place, *, marked: bool = False) -> dict[str, Any]:
-    """What read_status says to an observer; `marked` is by an ipcrm just before the observer attached."""
-    objects = find_channel(FAMILY, of if isinstance(of, Place) else of.place, observe=True)
-    assert isinstance(objects, SysvObjects)
-    objects.seen = objects.seen._replace(mode=objects.seen.mode | (SHM_DEST if marked else 0))
+def snapshot(of: Local | Place, family: Family | None = None, *, marked: bool = False) -> dict[str, Any]:
+    """What read_status says to an observer; `marked` is by an ipcrm, or rm, just before the observer attached."""
+    place, family = (of.place, of.family) if isinstance(of, Local) else (of, family)
+    assert family is not None
+    objects = find_channel(family, place, observe=True)
+    if isinstance(objects, SysvObjects):
+        objects.seen = objects.seen._replace(mode=objects.seen.mode | (SHM_DEST if marked else 0))
+    else:
+        assert isinstance(objects, PosixObjects)
+        objects.seen = objects.seen._replace(links=0 if marked else 1)
     try:
         return read_status(objects)
     finally:
         objects.detach()
 
 
-def show(local: Local, *, as_json: bool) -> int:
-    options = argparse.Namespace(key_path=local.place.path, channel=0, ipc="sysv", timeout=1, json=as_json)
-    return show_status(options, Talk("reader"))
+def show(local: Local, *, as_json: bool, talk: Talk | None = None) -> int:
+    ipc = "posix" if local.family is POSIX else "sysv"
+    options = argparse.Namespace(key_path=local.place.path, channel=0, ipc=ipc, timeout=1, json=as_json)
+    return show_status(options, talk or Talk("reader"))
 
 
 def test_the_whole_snapshot(local: Local) -> None:
@@ -63,32 +84,40 @@ def test_the_whole_snapshot(local: Local) -> None:
         writer.send(MessageSource(message))
     reader.receive(Collector())
     local.detach(reader)
-    assert isinstance(writer.objects, SysvObjects)
-    stat, pid = writer.objects.stat(), os.getpid()
-    ids = [semaphore.id for semaphore in writer.objects.semaphores.opened]
+    there, pid = writer.objects, os.getpid()
     status = snapshot(local)
     created_ns = status["header"].pop("created_ns")
     times = [status["segment"].pop(name) for name in ("attach_time", "detach_time", "change_time")]
+    posix = isinstance(there, PosixObjects)
+    if isinstance(there, SysvObjects):
+        ids, names = [semaphore.id for semaphore in there.semaphores.opened], [""] * 5
+    else:
+        assert isinstance(there, PosixObjects)
+        ids, names = [1] * 5, [semaphore.name for semaphore in there.semaphores.opened]
+    locked = dict(zip(SEMAPHORES, [None, None, False, False, True], strict=True))
     assert status == {
         "key": f"{local.place.segment_key & 0xFFFFFFFF:#010x}",
         "key_path": local.place.path,
         "channel": 0,
         "segment": {
-            "id": writer.objects.shmid,
+            "id": there.name if isinstance(there, PosixObjects) else there.shmid,
             "size": SMALL.segment_size,
             "mode": f"{MODE:04o}",
             "uid": os.geteuid(),
             "gid": os.getegid(),
-            "creator_uid": os.geteuid(),
-            "creator_gid": os.getegid(),
-            "creator_pid": pid,
-            "last_pid": pid,
-            "attached": 1,
+            "creator_uid": None if posix else os.geteuid(),
+            "creator_gid": None if posix else os.getegid(),
+            "creator_pid": None if posix else pid,
+            "last_pid": None if posix else pid,
+            "attached": True if posix else 1,
             "marked_for_removal": False,
         },
         "semaphores": {
-            name: {"id": semid, "value": value, "last_pid": last, "asleep": 0}
-            for name, semid, value, last in zip(SEMAPHORES, ids, [1, 1, 1, 1, 1], [pid] * 5, strict=True)
+            name: {"id": noted, "value": 1, "last_pid": None, "asleep": None, "name": of_kernel}
+            | ({} if locked[name] is None else {"locked": locked[name]})
+            if posix
+            else {"id": noted, "value": 1, "last_pid": pid, "asleep": 0}
+            for name, noted, of_kernel in zip(SEMAPHORES, ids, names, strict=True)
         },
         "header": {
             "magic": "SHMPAIR1",
@@ -110,14 +139,17 @@ def test_the_whole_snapshot(local: Local) -> None:
         "ending": "going_on",
         "damage": None,
     }
-    assert abs(created_ns // 10**9 - stat.change_time) <= 60
-    assert all(seconds >= stat.change_time for seconds in times)
+    attach_time, detach_time, change_time = times
+    assert abs(created_ns // 10**9 - change_time) <= 60
+    if posix:
+        assert (attach_time, detach_time) == (None, None)
+    else:
+        assert min(attach_time, detach_time) >= change_time
 
 
 def test_looking_changes_nothing(local: Local) -> None:
     writer = local.writer()
     writer.send(MessageSource(b"data"))
-    assert isinstance(writer.objects, SysvObjects)
     before = bytes(writer.objects.memory)
     first, second = snapshot(local), snapshot(local)
     assert bytes(writer.objects.memory) == before
@@ -181,29 +213,33 @@ BEGUN = slot_poke(0, "flags", FIRST)
     ],
     ids=str,
 )
-def test_the_ending(key_path: Path, stores: tuple[Poke, ...], ending: str | None) -> None:
+def test_the_ending(key_path: Path, family: Family, stores: tuple[Poke, ...], ending: str | None) -> None:
     """It is that of common/ending.py's table, by what the header and the kernel say."""
-    with falsified_channel(key_path, *stores) as place:
-        status = snapshot(place)
+    with falsified_channel(key_path, *stores, family=family) as place:
+        status = snapshot(place, family)
         assert (status["ending"], bool(status["damage"])) == (ending, ending is None)
 
 
-def test_a_live_writer_ends_nothing(key_path: Path) -> None:
-    with falsified_channel(key_path, READ_EMPTY, BEGUN) as place:
-        sysv.release_semaphore(sysv.open_semaphore(place.semaphore_keys[4]))
-        assert snapshot(place)["ending"] == "going_on"
+def test_a_live_writer_ends_nothing(key_path: Path, family: Family) -> None:
+    with falsified_channel(key_path, READ_EMPTY, BEGUN, family=family) as place:
+        there = family.open(place, None)
+        there.open_semaphores()
+        there.writers.enter()
+        assert snapshot(place, family)["ending"] == "going_on"
+        there.writers.leave()
+        there.detach()
 
 
-def test_what_live_writers_would_decide_is_left_open_without_their_semaphore(key_path: Path) -> None:
+def test_what_live_writers_would_decide_is_left_open_without_their_semaphore(key_path: Path, family: Family) -> None:
     for stores, ending in (((READ_EMPTY,), None), ((), "going_on"), ((header_poke("state", REMOVED),), "removed")):
-        with falsified_channel(key_path, *stores) as place:
-            sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[4]))
-            assert (snapshot(place)["ending"], snapshot(place)["damage"]) == (ending, None)
+        with falsified_channel(key_path, *stores, family=family) as place:
+            take_semaphore_away(place, family, "writers")
+            assert (snapshot(place, family)["ending"], snapshot(place, family)["damage"]) == (ending, None)
 
 
-def test_one_that_ipcrm_marked_meanwhile(key_path: Path) -> None:
-    with falsified_channel(key_path) as place:
-        status = snapshot(place, marked=True)
+def test_one_that_was_taken_away_meanwhile(key_path: Path, family: Family) -> None:
+    with falsified_channel(key_path, family=family) as place:
+        status = snapshot(place, family, marked=True)
         assert (status["segment"]["marked_for_removal"], status["segment"]["mode"]) == (True, "0660")
         assert status["ending"] == "taken_away"
 
@@ -217,9 +253,11 @@ def test_one_that_ipcrm_marked_meanwhile(key_path: Path) -> None:
     ],
     ids=str,
 )
-def test_numbers_that_contradict_each_other_are_damage(key_path: Path, stores: tuple[Poke, ...], damage: str) -> None:
-    with falsified_channel(key_path, *stores) as place:
-        assert snapshot(place)["damage"] == damage
+def test_numbers_that_contradict_each_other_are_damage(
+    key_path: Path, family: Family, stores: tuple[Poke, ...], damage: str
+) -> None:
+    with falsified_channel(key_path, *stores, family=family) as place:
+        assert snapshot(place, family)["damage"] == damage
 
 
 def asleep(pair: Pair) -> list[int]:
@@ -283,12 +321,11 @@ def test_damage_is_named_and_the_rest_is_shown(local: Local) -> None:
 
 @pytest.mark.parametrize("index", range(5))
 def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> None:
-    writer = local.writer()
-    assert isinstance(writer.objects, SysvObjects)
-    semid = writer.objects.semaphores.opened[index].id
-    sysv.remove_semaphore(writer.objects.semaphores.opened[index])
+    local.writer()
+    noted = snapshot(local)["semaphores"][SEMAPHORES[index]]["id"]
+    take_semaphore_away(local.place, local.family, SEMAPHORES[index])
     shown = snapshot(local)["semaphores"]
-    assert (shown[SEMAPHORES[index]]["id"], shown[SEMAPHORES[index]]["value"]) == (semid, None)
+    assert (shown[SEMAPHORES[index]]["id"], shown[SEMAPHORES[index]]["value"]) == (noted, None)
     assert (shown[SEMAPHORES[index]]["asleep"], shown[SEMAPHORES[index]]["errno"]) == (None, "ENOENT")
     assert "ENOENT" in shown[SEMAPHORES[index]]["error"]
     assert [name for name in SEMAPHORES if shown[name]["value"] is None] == [SEMAPHORES[index]]
@@ -296,22 +333,24 @@ def test_a_removed_semaphore_is_shown_as_an_error(local: Local, index: int) -> N
 
 @pytest.mark.parametrize("index", range(5))
 def test_a_foreign_semaphore_with_our_key_is_not_shown_as_ours(local: Local, index: int) -> None:
-    writer = local.writer()
-    assert isinstance(writer.objects, SysvObjects)
-    semid = writer.objects.semaphores.opened[index].id
-    sysv.remove_semaphore(writer.objects.semaphores.opened[index])
-    sysv.create_semaphore(local.place.semaphore_keys[index], MODE, 7)
+    local.writer()
+    noted = snapshot(local)["semaphores"][SEMAPHORES[index]]["id"]
+    take_semaphore_away(local.place, local.family, SEMAPHORES[index])
+    strange_semaphore(local.place, local.family, SEMAPHORES[index])
     shown = snapshot(local)["semaphores"][SEMAPHORES[index]]
-    assert (shown["id"], shown["value"]) == (semid, None)
+    assert (shown["id"], shown["value"]) == (noted, None)
     assert "ENOENT" in shown["error"]
 
 
 @pytest.mark.skipif(not is_root(), reason="needs root, to become another user")
-def test_a_semaphore_that_we_may_not_read_is_shown_as_an_error(key_path: Path) -> None:
-    with falsified_channel(key_path) as place:
-        sysv.set_segment(sysv.open_segment(place.segment_key), mode=0o644)
+def test_a_semaphore_that_we_may_not_read_is_shown_as_an_error(key_path: Path, family: Family) -> None:
+    with falsified_channel(key_path, family=family) as place:
+        if family is POSIX:
+            segment_file(place).chmod(0o644)
+        else:
+            sysv.set_segment(sysv.open_segment(place.segment_key), mode=0o644)
         with as_nobody():
-            status = snapshot(place)
+            status = snapshot(place, family)
         assert {found["errno"] for found in status["semaphores"].values()} == {"EACCES"}
         assert {found["value"] for found in status["semaphores"].values()} == {None}
         assert (status["ending"], status["damage"], status["header"]["unread"]) == ("going_on", None, 1)
@@ -382,18 +421,19 @@ def test_an_onlooker_attaches_read_only(local: Local, capfd: pytest.CaptureFixtu
     local.writer()
     talk, calls = Talk("reader"), list[Call]()
     talk.call = calls.append
-    assert (
-        show_status(argparse.Namespace(key_path=local.place.path, channel=0, ipc="sysv", timeout=1, json=True), talk)
-        == 0
-    )
-    assert [call.arguments[2] for call in calls if call.name == "shmat"] == [SHM_RDONLY]
+    assert show(local, as_json=True, talk=talk) == 0
+    if local.family is POSIX:
+        assert [call.arguments[1] for call in calls if call.name == "shm_open"] == [os.O_RDONLY]
+        assert [call.arguments[2] for call in calls if call.name == "mmap"] == [PROT_READ]
+    else:
+        assert [call.arguments[2] for call in calls if call.name == "shmat"] == [SHM_RDONLY]
     assert capfd.readouterr().err == ""
 
 
 def test_where_there_is_no_channel(local: Local, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CallFailed) as error:
         show(local, as_json=True)
-    assert (error.value.name, error.value.strerror) == ("shmget", "No such file or directory")
+    assert (error.value.name, error.value.strerror) == (local.family.names.find, "No such file or directory")
     assert capfd.readouterr().out == ""
 
 

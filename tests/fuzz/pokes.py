@@ -39,6 +39,7 @@ HEADER_FIELDS = {
     **{f"semaphore_id_{index}": (Header.SEMAPHORE_IDS + 4 * index, 4) for index in range(5)},
     "writers_left": (104, 8),
     "records_torn": (112, 8),
+    "nonce": (120, 8),
     "head": (128, 8),
     "tail": (192, 8),
     "input_record": (320, 8),

@@ -1,7 +1,8 @@
-"""Hostile headers against joining, looking and removing, over real System V objects in this process.
+"""Hostile headers against joining, looking and removing, over real objects in this process.
 
 Whatever the first page says: it is joined, shown, removed or refused with an error that makes one line; and a
-semaphore of somebody else keeps its value.
+semaphore of somebody else keeps its value. (POSIX's are found by name, and the header has no say in it but for the
+nonce, of which pokes() thinks as well.)
 """
 
 from __future__ import annotations
@@ -19,41 +20,40 @@ from hypothesis import strategies as st
 
 from common.cli import control
 from common.errors import BadSegment
-from common.ipc.family import ChannelObjects
+from common.ipc.family import ChannelObjects, Family
 from common.ipc.lifecycle import Wanted, find_channel, join_channel, open_channel
 from common.ipc.place import Place
 from common.layout import HALF_MADE, MAGIC, PAGE
 from common.show.status import read_status
-from tests.fuzz.crafted import attached, falsified_channel
+from tests.fuzz.crafted import falsified_channel, opened
 from tests.fuzz.effort import effort
 from tests.fuzz.pokes import Poke, header_poke, pokes
 from tests.fuzz.scenarios import ONE_LINE
-from tests.in_process import FAMILY, sysv
 
-Visit = Callable[[Place], Any]
-
-
-def _detached(family: ChannelObjects | None) -> None:
-    if family:
-        family.detach()
+Visit = Callable[[Family, Place], Any]
 
 
-def _status(place: Place) -> None:
-    family = find_channel(FAMILY, place, observe=True)
+def _detached(objects: ChannelObjects | None) -> None:
+    if objects:
+        objects.detach()
+
+
+def _status(family: Family, place: Place) -> None:
+    objects = find_channel(family, place, observe=True)
     try:
-        read_status(family)
+        read_status(objects)
     finally:
-        family.detach()
+        objects.detach()
 
 
 VISITS: dict[str, Visit] = {
-    "a reader joins": lambda place: _detached(open_channel(FAMILY, place)),
-    "a writer joins": lambda place: _detached(join_channel(FAMILY, place, Wanted(None, None, 0o660, False))),
-    "a writer joins with a wish": lambda place: _detached(
-        join_channel(FAMILY, place, Wanted(2, 2 * PAGE, 0o660, True))
+    "a reader joins": lambda family, place: _detached(open_channel(family, place)),
+    "a writer joins": lambda family, place: _detached(join_channel(family, place, Wanted(None, None, 0o660, False))),
+    "a writer joins with a wish": lambda family, place: _detached(
+        join_channel(family, place, Wanted(2, 2 * PAGE, 0o660, True))
     ),
     "somebody looks": _status,
-    "somebody removes": lambda place: control._remove(FAMILY, place),
+    "somebody removes": lambda family, place: control._remove(family, place),
 }
 every_visit = pytest.mark.parametrize("visit", VISITS.values(), ids=VISITS)
 
@@ -66,32 +66,36 @@ def stranger() -> Iterator[sysv_ipc.Semaphore]:
     semaphore.remove()
 
 
-def visit_once(visit: Visit, place: Place) -> None:
+def visit_once(visit: Visit, family: Family, place: Place) -> None:
     with suppress(*ONE_LINE):
-        visit(place)
+        visit(family, place)
 
 
 @every_visit
-@effort(60)
+@effort(40)
 @given(stores=st.lists(pokes(3), min_size=1, max_size=4), half_made=st.booleans())
 def test_any_stores_into_the_header(
-    key_path: Path, stranger: sysv_ipc.Semaphore, visit: Visit, stores: list[Poke], half_made: bool
+    key_path: Path, family: Family, stranger: sysv_ipc.Semaphore, visit: Visit, stores: list[Poke], half_made: bool
 ) -> None:
     magic = header_poke("magic", int.from_bytes(HALF_MADE if half_made else MAGIC, "little"))
-    with falsified_channel(key_path, magic, header_poke("semaphore_id_0", stranger.id), *stores) as place:
-        visit_once(visit, place)
+    with falsified_channel(
+        key_path, magic, header_poke("semaphore_id_0", stranger.id), *stores, family=family
+    ) as place:
+        visit_once(visit, family, place)
     assert stranger.value == 7
 
 
 @every_visit
-@effort(60)
+@effort(40)
 @given(seed=st.integers(0), known=st.sampled_from([0, 8, 12, 32, 48, 64]))
-def test_a_random_page(key_path: Path, stranger: sysv_ipc.Semaphore, visit: Visit, seed: int, known: int) -> None:
+def test_a_random_page(
+    key_path: Path, family: Family, stranger: sysv_ipc.Semaphore, visit: Visit, seed: int, known: int
+) -> None:
     """The first `known` bytes are true, the rest of the header is noise."""
-    with falsified_channel(key_path) as place:
-        with attached(sysv.open_segment(place.segment_key)) as memory:
+    with falsified_channel(key_path, family=family) as place:
+        with opened(place, family) as memory:
             memory[known:PAGE] = Random(seed).randbytes(PAGE - known)
-        visit_once(visit, place)
+        visit_once(visit, family, place)
     assert stranger.value == 7
 
 

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import sysv_ipc
 
+from common.ipc.family import Family
+from common.ipc.place import Place
 from common.layout import FINISHED, HALF_MADE, MAGIC, PAGE
-from tests.fuzz.crafted import PAYLOAD, falsified_channel, foreign_segment
+from tests.fuzz.crafted import PAYLOAD, falsified_channel, opened
 from tests.fuzz.pokes import Poke, header_poke, slot_poke
 from tests.helpers import Finished, Pair
-from tests.in_process import objects, sysv
+from tests.in_process import POSIX, foreign_segment, objects, place_of, remove_objects
+
+
+@pytest.fixture
+def pair(key_path: Path, tmp_path: Path, family: Family) -> Pair:
+    """Both programs on one key path, over either family."""
+    return Pair(key_path, tmp_path, ipc="posix" if family is POSIX else "sysv")
+
 
 WORKS = ""
 EVERYTHING = ["segment", "full_slots", "empty_slots", "writer_turn", "reader_turn", "writers"]
@@ -85,14 +96,14 @@ def assert_says(done: Finished, program: str, complaint: str) -> None:
 
 
 @named_lies
-def test_writer(pair: Pair, lie: Lie) -> None:
-    with falsified_channel(pair.key_path, *lie.stores):
+def test_writer(pair: Pair, family: Family, lie: Lie) -> None:
+    with falsified_channel(pair.key_path, *lie.stores, family=family):
         assert_says(pair.write("--quiet", "--timeout", 20, "more"), "writer", lie.to_writer)
 
 
 @named_lies
-def test_reader(pair: Pair, lie: Lie) -> None:
-    with falsified_channel(pair.key_path, *lie.stores):
+def test_reader(pair: Pair, family: Family, lie: Lie) -> None:
+    with falsified_channel(pair.key_path, *lie.stores, family=family):
         done = pair.read("--quiet", "--timeout", 20)
         assert_says(done, "reader", lie.to_reader)
         refused = lie.to_reader and not lie.to_reader.startswith((BROKEN_OFF, TORN))
@@ -100,24 +111,24 @@ def test_reader(pair: Pair, lie: Lie) -> None:
 
 
 @named_lies
-def test_status(pair: Pair, lie: Lie) -> None:
-    with falsified_channel(pair.key_path, *lie.stores):
+def test_status(pair: Pair, family: Family, lie: Lie) -> None:
+    with falsified_channel(pair.key_path, *lie.stores, family=family):
         done = pair.read("--status", "--json")
         assert_says(done, "reader", WORKS)
         damage = json.loads(done.out)["damage"]
         assert damage is None or damage in lie.to_reader or lie.to_reader in damage
 
 
-LEFT = "removed 0 semaphores (left semaphore "
+LEFT = "left semaphore "
 
 
 @named_lies
-def test_remove(pair: Pair, lie: Lie) -> None:
-    # Without a version the noted ids mean nothing yet: they may be those of a half-made header.
-    stays = lie is LIES["version 0"]
-    with falsified_channel(pair.key_path, *lie.stores) as place:
+def test_remove(pair: Pair, family: Family, lie: Lie) -> None:
+    # Without a version the noted ids mean nothing yet: they may be those of a half-made header. A nonce needs none.
+    stays = lie is LIES["version 0"] and family is not POSIX
+    with falsified_channel(pair.key_path, *lie.stores, family=family) as place:
         assert_says(pair.write("--quiet", "--remove"), "writer", LEFT if stays else WORKS)
-        assert objects(place) == (EVERYTHING[1:] if stays else [])
+        assert objects(place, family) == (EVERYTHING[1:] if stays else [])
 
 
 COMMANDS = [
@@ -132,11 +143,13 @@ every_command = pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 
 @every_command
 @pytest.mark.parametrize("field", ["key_dev", "key_ino"])
-def test_a_channel_of_another_path_is_left_alone(pair: Pair, command: tuple[str, ...], field: str) -> None:
+def test_a_channel_of_another_path_is_left_alone(
+    pair: Pair, family: Family, command: tuple[str, ...], field: str
+) -> None:
     """ftok keeps 16 bits of the inode and 8 of the device, so another path can have our keys."""
-    with falsified_channel(pair.key_path, header_poke(field, 1)) as place:
+    with falsified_channel(pair.key_path, header_poke(field, 1), family=family) as place:
         done = pair.run(*command)
-        assert objects(place) == EVERYTHING
+        assert objects(place, family) == EVERYTHING
         assert_says(done, command[0], f"key {place.segment_key & 0xFFFFFFFF:#010x} already belongs to another path")
 
 
@@ -155,39 +168,51 @@ def test_a_channel_of_another_path_is_left_alone(pair: Pair, command: tuple[str,
     ids=["one byte", "a byte short", "nameless", "nameless half-made", "another magic", "zeros", "ones"],
 )
 def test_a_segment_that_is_not_ours_is_left_alone(
-    pair: Pair, command: tuple[str, ...], content: bytes, why: str
+    pair: Pair, family: Family, command: tuple[str, ...], content: bytes, why: str
 ) -> None:
-    with foreign_segment(pair.key_path, content) as place:
+    place = place_of(pair.key_path)
+    foreign = foreign_segment(place, family, content)
+    with taken_part(place, family):
         done = pair.run(*command)
-        assert objects(place) == ["segment"]
-        shmid = sysv.open_segment(place.segment_key)
-    assert_says(done, command[0], f"segment {shmid} of uid ")
+    assert objects(place, family) == ["segment"]
+    remove_objects(place, family)
+    assert_says(done, command[0], f"{foreign.name} of uid ")
     assert why in done.err
-    assert done.err.endswith(f"or if nobody needs it: ipcrm -m {shmid}\n")
+    assert done.err.endswith(f"or if nobody needs it: {foreign.remove}\n")
 
 
-def test_a_declared_size_beyond_the_segment_is_refused(pair: Pair) -> None:
+@contextmanager
+def taken_part(place: Place, family: Family) -> Iterator[None]:
+    """As System V's creator, which is this process, lives, somebody takes part in what POSIX has."""
+    there = family.open(place, None)
+    try:
+        yield
+    finally:
+        there.detach()
+
+
+def test_a_declared_size_beyond_the_segment_is_refused(pair: Pair, family: Family) -> None:
     """A channel of ours, cut short: copied by hand into a segment with room for its header only."""
-    with falsified_channel(pair.key_path) as place:
-        with_header = sysv_ipc.attach(sysv.open_segment(place.segment_key))
-        header = bytes(memoryview(with_header)[:PAGE])
-        with_header.detach()
-    with foreign_segment(pair.key_path, header):
-        done = pair.read("--quiet")
+    with falsified_channel(pair.key_path, family=family) as place, opened(place, family) as memory:
+        header = bytes(memory[:PAGE])
+    foreign_segment(place, family, header)
+    done = pair.read("--quiet")
+    remove_objects(place, family)
     assert_says(done, "reader", f"its sizes disagree: 20480 bytes by its slots, 20480 by its header, {PAGE} by the")
 
 
-def test_semaphores_that_the_header_does_not_note_are_left_alone(pair: Pair) -> None:
+def test_semaphores_that_the_header_does_not_note_are_left_alone(pair: Pair, family: Family) -> None:
     """Nothing proves that they came with this segment: --remove takes it, says what stays, and fails.
 
     Said once more, where there is no segment, it is the user's word on what has our keys.
     """
-    lies = [header_poke(f"semaphore_id_{index}", 2**31 - 1) for index in range(5)]
-    with falsified_channel(pair.key_path, *lies) as place:
+    ids = [header_poke(f"semaphore_id_{index}", 2**31 - 1) for index in range(5)]
+    lies = [header_poke("nonce", 1)] if family is POSIX else ids
+    with falsified_channel(pair.key_path, *lies, family=family) as place:
         assert_says(pair.write("--quiet", "--remove"), "writer", LEFT)
-        assert objects(place) == EVERYTHING[1:]
+        assert objects(place, family) == EVERYTHING[1:]
         assert_says(pair.write("--quiet", "--remove"), "writer", WORKS)
-        assert objects(place) == []
+        assert objects(place, family) == []
 
 
 @pytest.fixture
@@ -201,13 +226,13 @@ def stranger() -> Iterator[sysv_ipc.Semaphore]:
 @pytest.mark.parametrize("half_made", [False, True], ids=["SHMPAIR1", "SHMPAIR?"])
 @pytest.mark.parametrize("command", COMMANDS[:2] + COMMANDS[3:4], ids=" ".join)
 def test_semaphores_of_other_people_are_never_touched(
-    pair: Pair, stranger: sysv_ipc.Semaphore, command: tuple[str, ...], half_made: bool
+    pair: Pair, family: Family, stranger: sysv_ipc.Semaphore, command: tuple[str, ...], half_made: bool
 ) -> None:
     """Their ids stand in our header; only a key of ours that leads to that very id would prove one ours."""
     lies = [header_poke(f"semaphore_id_{index}", stranger.id) for index in range(5)]
     if half_made:
         lies.append(header_poke("magic", int.from_bytes(HALF_MADE, "little")))
-    with falsified_channel(pair.key_path, *lies):
+    with falsified_channel(pair.key_path, *lies, family=family):
         done = pair.run(*command, "--timeout", 0.2)
     assert stranger.value == 7
     assert done.code in (0, 1, 124), done
