@@ -48,6 +48,12 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 @pytest.fixture
-def pair(key_path: Path, tmp_path: Path) -> Pair:
+def ipc() -> str:
+    """The family of objects, as --ipc names it; the directories of tests that run over both have one of their own."""
+    return "sysv"
+
+
+@pytest.fixture
+def pair(key_path: Path, tmp_path: Path, ipc: str) -> Pair:
     """Both programs on one key path."""
-    return Pair(key_path, tmp_path)
+    return Pair(key_path, tmp_path, ipc=ipc)

@@ -1,4 +1,4 @@
-"""Fixtures of the crash tests."""
+"""Fixtures of the crash tests, which run over both families."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.crash.driver import CONTENT
+from tests.families import ipc
+
+__all__ = ["content", "ipc"]
 
 
 @pytest.fixture

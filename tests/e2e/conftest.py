@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: terminals, closed again before the proof that nothing stays behind."""
+"""Fixtures of the end-to-end tests: both families; terminals, closed before the proof that nothing stays behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.terminals import Terminals
+from tests.families import ipc
 from tests.helpers import Pair
+
+__all__ = ["ipc", "terminals"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.launch import SingleStepped, start_stopped
 from tests.e2e.test_signals import assert_in_order
-from tests.e2e.watch import key_of, segments, state_of
+from tests.e2e.watch import segments, state_of
 from tests.helpers import PATIENCE, Pair, finish, wait_until
 
 ending_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -79,7 +79,7 @@ def test_one_signal_ends_it(pair: Pair, moment: str, left: bool, number: signal.
     stepped.child.send_signal(number)
     assert stepped.child.wait(PATIENCE) == 128 + number
     assert_in_order(pair)
-    assert bool(segments(key_of(pair, 1))) is left
+    assert bool(segments(pair)) is left
     if left:
         assert pair.read().out == b"hello\n"
 
@@ -126,4 +126,4 @@ def test_a_signal_that_came_inside_loses_no_word(pair: Pair, number: signal.Sign
         "it took back what it made"
     )
     assert lines[-1] == f"writer: ended by {number.name}"
-    assert segments(key_of(pair, 1)) == []
+    assert segments(pair) == []

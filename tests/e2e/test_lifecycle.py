@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import sysv_ipc
@@ -14,30 +15,35 @@ from common.ipc.sysv_calls import SHM_RDONLY
 from tests.e2e.launch import hold, start_stopped, start_together
 from tests.e2e.watch import (
     SHM_DEST,
+    Facts,
     is_taken,
-    key_of,
+    left_of,
     segment,
+    segment_file,
     segments,
     sleeps_on,
     stands_at_doorway,
     state_of,
     value_of,
 )
-from tests.helpers import Finished, Pair, finish, keys_of, left_behind, wait_until
+from tests.families import families, only, slow_over_posix
+from tests.helpers import Finished, Pair, finish, wait_until
 from tests.in_process import sysv
 
 CHANNELS = range(32)
 
 
-def only_segment(pair: Pair) -> dict[str, int]:
+def only_segment(pair: Pair) -> Facts:
     """The one segment with the key of channel 0."""
-    (row,) = wait_until(lambda: segments(key_of(pair, 1)), "the segment")
-    return dict(row)
+    row: Facts
+    (row,) = wait_until(lambda: segments(pair), "the segment")
+    return row
 
 
 class TestSimultaneousStart:
     """Everybody starts at the same instant: nobody fails, and nothing is left."""
 
+    @slow_over_posix
     @pytest.mark.parametrize("first", ["writer", "reader"])
     def test_a_pair_on_every_channel(self, pair: Pair, first: str) -> None:
         """All 32 channels of a key path, in both orders: 64 pairs."""
@@ -48,8 +54,9 @@ class TestSimultaneousStart:
         done = dict(zip(start, start_together(start), strict=True))
         assert [one for one in done.values() if one.code] == []
         assert [done[reader].out for reader in readers] == [b"hello %d\n" % n for n in CHANNELS]
-        assert left_behind(keys_of(pair.key_path)) == []
+        assert left_of(pair) == []
 
+    @slow_over_posix
     @pytest.mark.parametrize("first", ["writer", "reader"])
     def test_50_pairs_on_one_channel(self, pair: Pair, first: str) -> None:
         """Each reader takes one message. The channel may be over, and made anew, any number of times.
@@ -63,15 +70,15 @@ class TestSimultaneousStart:
         done = dict(zip(start, start_together(start), strict=True))
         assert [one for one in done.values() if one.code] == []
         assert sorted(done[reader].out for reader in readers) == sorted(b"hello %d\n" % n for n in range(50))
-        assert left_behind(keys_of(pair.key_path)) == []
+        assert left_of(pair) == []
 
-    @pytest.mark.parametrize("attempt", range(3))
+    @families("attempt", range(3), posix=[0])
     def test_writers_race_to_create_one_channel(self, pair: Pair, attempt: int) -> None:
         """One of them creates it, the others open it, and all of the data is there."""
         done = start_together([hold(pair, "writer", "--slots", 32, f"hello {n}") for n in range(16)])
         assert [one for one in done if one.code] == []
-        assert sum("created segment" in one.err for one in done) == 1
-        assert sum("opened segment" in one.err for one in done) == 15
+        assert sum(": created " in one.err for one in done) == 1
+        assert sum(": opened " in one.err for one in done) == 15
         assert sorted(pair.read().out.splitlines()) == sorted(b"hello %d" % n for n in range(16))
 
     def test_one_exclusive_writer_wins(self, pair: Pair) -> None:
@@ -82,6 +89,7 @@ class TestSimultaneousStart:
         assert pair.read().out == b"hello %d\n" % winner
 
 
+@slow_over_posix
 @pytest.mark.parametrize(("where", "least"), [("write_line", 25), ("release", 2)], ids=["call", "open doorway"])
 def test_writer_leaves_at_any_step_of_the_reader(pair: Pair, where: str, least: int) -> None:
     """Whichever call of the reader it falls on: the data arrives, and one of the two removes the channel.
@@ -90,7 +98,7 @@ def test_writer_leaves_at_any_step_of_the_reader(pair: Pair, where: str, least: 
     """
     step = 1
     while leave_at(pair, f"{where}:{step}"):
-        assert left_behind(keys_of(pair.key_path)) == [], f"the writer left when the reader was at {where}:{step}"
+        assert left_of(pair) == [], f"the writer left when the reader was at {where}:{step}"
         step += 1
     assert step > least, "the reader's calls were not seen"
 
@@ -115,30 +123,37 @@ def leave_at(pair: Pair, moment: str) -> bool:
     return stopped
 
 
-class TestDeferredRemoval:
-    """IPC_RMID frees the key at once and the memory at the last detach."""
+def shmid_of(pair: Pair) -> int:
+    """The id of the one segment, of System V."""
+    return int(only_segment(pair).id)
 
+
+class TestDeferredRemoval:
+    """IPC_RMID frees the key at once and the memory at the last detach; shm_unlink the name."""
+
+    @only("sysv", "nothing leads to an unlinked object any more: tests/test_posix.py has what becomes of it")
     def test_an_observer_keeps_the_memory(self, pair: Pair) -> None:
         pair.write("-n", "the old data")
-        shmid = only_segment(pair)["shmid"]
+        shmid = shmid_of(pair)
         observer = sysv.attach_segment(shmid, flags=SHM_RDONLY)
         assert pair.write("--remove").code == 0
         row = segment(shmid)
         assert row and row["perms"] & SHM_DEST and row["key"] == 0 and row["nattch"] == 1
-        assert segments(key_of(pair, 1)) == []
+        assert segments(pair) == []
         # The key is free: a new channel, while the old memory is still there.
         assert pair.write("-n", "the new data").code == 0
-        assert only_segment(pair)["shmid"] != shmid
+        assert shmid_of(pair) != shmid
         assert pair.read().out == b"the new data"
         assert b"the old data" in bytes(memoryview(observer))
         sysv.detach_segment(observer)
         assert segment(shmid) is None
 
+    @only("sysv", "ipcs shows the objects of System V alone")
     def test_ipcs_says_dest(self, pair: Pair) -> None:
         if not shutil.which("ipcs"):
             pytest.skip("install util-linux: ipcs is missing")
         pair.write("hello")
-        shmid = only_segment(pair)["shmid"]
+        shmid = shmid_of(pair)
         observer = sysv.attach_segment(shmid)
         pair.write("--remove")
         rows = subprocess.run(["ipcs", "-m"], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -151,18 +166,21 @@ class TestDeferredRemoval:
         pair.write("old")
         reader = pair.start("reader", "--follow", "--quiet")
         wait_until(lambda: sleeps_on(pair, "full_slots"))
-        shmid = only_segment(pair)["shmid"]
+        found = only_segment(pair).id
         reader.send_signal(signal.SIGSTOP)
         wait_until(lambda: state_of(reader.pid) == "T")
         assert pair.write("--remove").code == 0
-        row = segment(shmid)
-        assert row and row["perms"] & SHM_DEST and row["key"] == 0
+        if pair.ipc == "posix":
+            assert f"{segment_file(pair)} (deleted)" in Path(f"/proc/{reader.pid}/maps").read_text()
+        else:
+            row = segment(found)
+            assert row and row["perms"] & SHM_DEST and row["key"] == 0
         assert pair.write("new").code == 0
         reader.send_signal(signal.SIGCONT)
         done = finish(reader)
         assert (done.code, done.out) == (1, b"old\n"), done
         assert_said_removed(done)
-        assert segment(shmid) is None
+        assert segment(found) is None
         assert pair.read().out == b"new\n"
 
 
@@ -170,9 +188,12 @@ def by_option(pair: Pair) -> None:
     assert pair.write("--remove").code == 0
 
 
-def by_ipcrm(pair: Pair) -> None:
-    """What `ipcrm -m` does: the segment alone, not the semaphores."""
-    sysv_ipc.remove_shared_memory(only_segment(pair)["shmid"])
+def by_hand(pair: Pair) -> None:
+    """What `ipcrm -m`, or `rm` in /dev/shm, does: the segment alone, not the semaphores."""
+    if pair.ipc == "posix":
+        segment_file(pair).unlink()
+    else:
+        sysv_ipc.remove_shared_memory(shmid_of(pair))
 
 
 def assert_said_removed(done: Finished) -> None:
@@ -181,7 +202,7 @@ def assert_said_removed(done: Finished) -> None:
     assert "the channel was removed" in done.err or ("the channel" in done.err and "was removed" in done.err), done
 
 
-@pytest.mark.parametrize("remove", [by_option, by_ipcrm])
+@pytest.mark.parametrize("remove", [by_option, by_hand])
 class TestRemovedUnderAUser:
     """One clear line and code 1; the semaphores are not left behind."""
 
@@ -195,7 +216,7 @@ class TestRemovedUnderAUser:
         done = finish(reader)
         assert done.out == b"hello\n"
         assert_said_removed(done)
-        assert left_behind(keys_of(pair.key_path)) == []
+        assert left_of(pair) == []
 
     def test_waiting_writer(self, pair: Pair, remove: Remove) -> None:
         (pair.directory / "given").write_bytes(bytes(9000))
@@ -204,14 +225,14 @@ class TestRemovedUnderAUser:
         wait_until(lambda: sleeps_on(pair, "empty_slots"))
         remove(pair)
         assert_said_removed(finish(writer))
-        assert left_behind(keys_of(pair.key_path)) == []
+        assert left_of(pair) == []
 
     def test_writer_that_waits_until_all_is_read(self, pair: Pair, remove: Remove) -> None:
         writer = pair.start("writer", "--quiet", "--wait", "hello")
         wait_until(lambda: (status := pair.status()) and status["header"]["unread"] == 1)
         remove(pair)
         assert_said_removed(finish(writer))
-        assert left_behind(keys_of(pair.key_path)) == []
+        assert left_of(pair) == []
 
     def test_writer_that_reads_its_input(self, pair: Pair, remove: Remove) -> None:
         """What it puts into a segment that nobody can find any more is lost: that is no success."""
@@ -219,7 +240,7 @@ class TestRemovedUnderAUser:
         wait_until(lambda: is_taken(pair, "writer_turn") and state_of(writer.pid) == "S")
         remove(pair)
         assert_said_removed(finish(writer, b"too late\n"))
-        assert left_behind(keys_of(pair.key_path)) == []
+        assert left_of(pair) == []
 
     def test_writer_between_two_lines(self, pair: Pair, remove: Remove) -> None:
         writer = pair.start("writer", "--quiet", "--lines")
@@ -229,17 +250,20 @@ class TestRemovedUnderAUser:
         wait_until(lambda: (status := pair.status()) and status["header"]["unread"] == 1)
         remove(pair)
         assert_said_removed(finish(writer, b"too late\n"))
-        assert left_behind(keys_of(pair.key_path)) == []
+        assert left_of(pair) == []
 
 
 def test_remove_says_what_was_lost(pair: Pair) -> None:
     for word in ("one", "two", "three"):
         pair.write(word)
-    shmid = only_segment(pair)["shmid"]
+    found = only_segment(pair).id
+    gone = {"sysv": f"marked segment {found} for removal: it is gone", "posix": f"unlinked object {found}: it is gone"}[
+        pair.ipc
+    ]
     done = pair.write("--remove")
     assert (done.code, done.out) == (0, b"")
-    assert f"removed 5 semaphores, marked segment {shmid} for removal: it is gone; 3 slots unread" in done.err
-    assert left_behind(keys_of(pair.key_path)) == []
+    assert f"removed 5 semaphores, {gone}; 3 slots unread" in done.err, done
+    assert left_of(pair) == []
 
 
 def test_channels_are_apart(pair: Pair) -> None:

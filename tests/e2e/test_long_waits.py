@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.launch import Child
 from tests.e2e.watch import is_taken, key_of, sleeps_on, state_of
+from tests.families import only
 from tests.helpers import PATIENCE, Pair, finish, wait_until
 
 ONE_SLOT = ("--slots", 1, "--slot-size", "4K")
@@ -127,6 +128,7 @@ def test_a_writer_behind_an_idle_writer(pair: Pair) -> None:
     assert_ends(reader, b"first\nsecond\n")
 
 
+@only("sysv", "SETVAL is System V's: nobody takes a lock for others")
 def test_a_turn_that_somebody_took_with_setval(pair: Pair) -> None:
     assert pair.write("first").code == 0
     somebody = set_value(pair, READER_TURN, 0)
@@ -136,6 +138,7 @@ def test_a_turn_that_somebody_took_with_setval(pair: Pair) -> None:
     assert_ends(reader, b"first\n")
 
 
+@only("sysv", "SETVAL is System V's: nobody takes a lock for others")
 def test_writers_that_somebody_counted_with_setval(pair: Pair) -> None:
     assert pair.write("first").code == 0
     set_value(pair, WRITERS, 1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.e2e.watch import key_of, segments
+from tests.e2e.watch import attached
 from tests.helpers import Pair, finish, wait_until
 
 SLOT = 4096
@@ -27,11 +27,6 @@ def start_writer(pair: Pair, name: int, lines: Sequence[bytes], *options: object
     path.write_bytes(b"".join(lines))
     with path.open("rb") as file:
         return pair.start("writer", "--lines", *options, stdin=file)
-
-
-def attached(pair: Pair) -> int:
-    """How many processes have the segment attached."""
-    return sum(row["nattch"] for row in segments(key_of(pair, 1)))
 
 
 def assert_all_arrived(sent: Sequence[Sequence[bytes]], outputs: Sequence[bytes]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.e2e.watch import key_of, segments
+from tests.e2e.watch import key_of, names_of, segments
 from tests.helpers import PATIENCE, Pair, finish
 
 TIME_IF_ANY = r"(?: in \d+\.\d{3} s \(\d+\.\d+ (?:B|kB|MB|GB)/s\))?"  # from a tenth of a second on
@@ -31,38 +31,41 @@ def key_line(pair: Pair, program: str) -> str:
 
 def test_every_step_of_a_pair(pair: Pair) -> None:
     written = pair.write("hello")
-    (row,) = segments(key_of(pair, 1))
-    segment_line = f"segment {row['shmid']}: {DEFAULT_SIZE} bytes, 8 slots of 262144, mode 0660, uid {row['uid']}"
-    assert row["size"] == DEFAULT_SIZE
+    (row,) = segments(pair)
+    calls = names_of(pair)
+    assert calls.find in ("shmget", "shm_open") and calls.attach in ("shmat", "mmap")
+    segment = {"sysv": f"segment {row.id}", "posix": f"object {row.id}"}[pair.ipc]
+    segment_line = f"{segment}: {DEFAULT_SIZE} bytes, 8 slots of 262144, mode 0660, uid {row.uid}"
+    assert row.size == DEFAULT_SIZE
     assert_said(
         written.err,
         key_line(pair, "writer"),
-        f"writer: shmget: created {segment_line}",
-        f"writer: shmat: attached it at {ADDRESS}",
+        f"writer: {calls.find}: created {segment_line}",
+        f"writer: {calls.attach}: attached it at {ADDRESS}",
         f"writer: store 6 bytes at {ADDRESS}, offset 8192: slot 0; head 0 -> 1",
         f"writer: sent 1 record, 6 bytes{TIME_IF_ANY}",
-        "writer: shmdt: detached; 1 slot to be read",
+        f"writer: {calls.detach}: detached; 1 slot to be read",
     )
     second = pair.write("--lines", stdin=b"one\ntwo\n")
     assert_said(
         second.err,
         key_line(pair, "writer"),
-        f"writer: shmget: opened {segment_line}",
-        f"writer: shmat: attached it at {ADDRESS}",
+        f"writer: {calls.find}: opened {segment_line}",
+        f"writer: {calls.attach}: attached it at {ADDRESS}",
         f"writer: store 8 bytes at {ADDRESS}, offset {8192 + 262144}: slot 1; head 1 -> 2",
         f"writer: sent 2 records, 8 bytes{TIME_IF_ANY}",
-        "writer: shmdt: detached; 2 slots to be read",
+        f"writer: {calls.detach}: detached; 2 slots to be read",
     )
     read = pair.read()
     said = assert_said(
         read.err,
         key_line(pair, "reader"),
-        f"reader: shmget: opened {segment_line}",
-        f"reader: shmat: attached it at (?P<address>{ADDRESS})",
+        f"reader: {calls.find}: opened {segment_line}",
+        f"reader: {calls.attach}: attached it at (?P<address>{ADDRESS})",
         f"reader: load 6 bytes at (?P<data>{ADDRESS}), offset 8192: slot 0; tail 0 -> 1",
         f"reader: received 3 records, 14 bytes{TIME_IF_ANY}",
-        rf"reader: shmctl\(IPC_RMID\): removed 5 semaphores, marked segment {row['shmid']} for removal;"
-        " shmdt: detached: nothing is left",
+        f"reader: {re.escape(calls.remove)}: removed 5 semaphores, {calls.removed.format(segment)};"
+        f" {calls.detach}: detached: nothing is left",
     )
     assert int(said["data"], 16) - int(said["address"], 16) == 8192
     assert (written.out, second.out, read.out) == (b"", b"", b"hello\none\ntwo\n")
@@ -71,8 +74,9 @@ def test_every_step_of_a_pair(pair: Pair) -> None:
 def test_key_of_another_channel(pair: Pair) -> None:
     """Channel N has the project id 8N + 1."""
     assert f'"{pair.key_path}", 25)\n' in pair.write("--channel", 3, "hello").err
-    (row,) = segments(key_of(pair, 25))
-    assert f": removed 5 semaphores, marked segment {row['shmid']} " in pair.read("--channel", 3).err
+    (row,) = segments(pair, 25)
+    gone = {"sysv": f"marked segment {row.id} ", "posix": f"unlinked object {row.id};"}[pair.ipc]
+    assert f": removed 5 semaphores, {gone}" in pair.read("--channel", 3).err
 
 
 def test_rate_is_bytes_by_seconds(pair: Pair) -> None:

@@ -14,8 +14,21 @@ import pytest
 import sysv_ipc
 
 from common.layout import SEMAPHORES
-from tests.e2e.watch import key_of, segment, segments, semaphore, shut_doorway, sleeps_on, value_of
-from tests.helpers import Pair, finish, is_root, keys_of, left_behind, wait_until
+from tests.e2e.watch import (
+    attached,
+    is_taken,
+    key_of,
+    left_of,
+    names_of,
+    segment,
+    segments,
+    semaphore,
+    shut_doorway,
+    sleeps_on,
+    value_of,
+)
+from tests.families import families, only
+from tests.helpers import Pair, finish, is_root, wait_until
 
 PAGE = 4096
 
@@ -46,7 +59,7 @@ class TestCount:
         pair.write("--lines", stdin=b"one\ntwo\nthree\n")
         assert status_of(pair)["header"]["head"] == 1
         assert [pair.read("--count", 1).out for _ in range(3)] == [b"one\n", b"two\n", b"three\n"]
-        assert segments(key_of(pair, 1)) == [], "the one that took the last record removed the channel"
+        assert segments(pair) == [], "the one that took the last record removed the channel"
 
     def test_of_more_than_there_are_ends_with_the_last_writer(self, pair: Pair) -> None:
         pair.write("one")
@@ -77,7 +90,7 @@ class TestFollow:
         pair.write("one")
         done = pair.read("--follow", "--count", 1)
         assert (done.code, done.out) == (0, b"one\n")
-        assert segments(key_of(pair, 1)) == []
+        assert segments(pair) == []
 
 
 class TestKeep:
@@ -129,7 +142,8 @@ class TestWait:
         assert finish(reader).out == b"hello\n"
         done = finish(writer)
         assert done.code == 0
-        assert "writer: shmctl(IPC_RMID), shmdt: removed the channel: nothing is left\n" in done.err
+        calls = names_of(pair)
+        assert f"writer: {calls.remove}, {calls.detach}: removed the channel: nothing is left\n" in done.err
 
 
 class TestTimeout:
@@ -158,7 +172,7 @@ class TestTimeout:
         done = pair.read("--follow", "--timeout", 0.2, "--quiet")
         assert (done.code, done.out) == (124, b"hello\n")
         assert done.err == "reader: gave up after 0.2 s of waiting for a writer; start writer.py\n"
-        assert segments(key_of(pair, 1)) == [], "an empty channel without a writer is of no use to anyone"
+        assert segments(pair) == [], "an empty channel without a writer is of no use to anyone"
 
     def test_writer_without_room(self, pair: Pair) -> None:
         done = pair.write("--slots", 2, "--slot-size", "4K", "--timeout", 0.2, "--quiet", stdin=bytes(2 * PAGE + 1))
@@ -206,11 +220,15 @@ class TestCreation:
         assert pair.write("--exclusive", "one").code == 0
         refused = pair.write("--exclusive", "--quiet", "two")
         assert refused.code == 1
-        assert ", IPC_CREAT|IPC_EXCL|0660): EEXIST (File exists): a segment with this key exists; " in refused.err
+        said = {
+            "sysv": ", IPC_CREAT|IPC_EXCL|0660): EEXIST (File exists): a segment with this key exists; ",
+            "posix": ", O_RDWR|O_CREAT|O_EXCL, 0660): EEXIST (File exists): an object with this name exists; ",
+        }
+        assert said[pair.ipc] in refused.err, refused
         assert refused.err.count("\n") == 1
         assert pair.read().out == b"one\n"
 
-    @pytest.mark.parametrize("mode", ["0600", "640", "0666"])
+    @families("mode", ["0600", "640", "0666"], posix=["640"])
     def test_mode(self, pair: Pair, mode: str) -> None:
         """The mode is that of the segment and of all five semaphores, whatever the umask."""
         assert pair.write("--mode", mode, "hello", umask=0o077).code == 0
@@ -222,8 +240,8 @@ class TestCreation:
         assert modes(pair) == [0o660] * 6
         pair.read()
 
-    @pytest.mark.parametrize(
-        ("size", "expected"),
+    @families(
+        "size, expected",
         [
             ("4096", 4096),
             ("1", 4096),
@@ -233,6 +251,7 @@ class TestCreation:
             ("1M", 2**20),
             ("1m", 2**20),
         ],
+        posix=[("4097", 8192), ("1m", 2**20)],
     )
     def test_geometry(self, pair: Pair, size: str, expected: int) -> None:
         """Suffixes count in powers of two; a slot is whole pages."""
@@ -240,7 +259,7 @@ class TestCreation:
         header = status_of(pair)["header"]
         assert (header["slot_count"], header["slot_size"]) == (3, expected)
         # One page of header, one of slot headers (3 * 64 bytes, rounded up), and the slots.
-        assert segments(key_of(pair, 1))[0]["size"] == 2 * PAGE + 3 * expected
+        assert segments(pair)[0].size == 2 * PAGE + 3 * expected
         pair.read()
 
     def test_geometry_that_differs_is_refused(self, pair: Pair) -> None:
@@ -253,6 +272,7 @@ class TestCreation:
             assert refused.err.count("\n") == 1
         assert pair.read().out == b"hello\nagain\n"
 
+    @only("sysv", "mmap has no SHM_RND, and --attach-at is refused: tests/test_options.py")
     def test_attach_at_is_rounded_down_to_a_page(self, pair: Pair) -> None:
         written = pair.write("--attach-at", "0x7e0000000123", "hello")
         assert "writer: shmat: attached it at 0x7e0000000000\n" in written.err
@@ -263,10 +283,10 @@ class TestCreation:
     def test_key_path_may_be_a_directory(self, pair: Pair, tmp_path: Path) -> None:
         """As the default is, whose inode survives an editor that replaces files."""
         (tmp_path / "directory").mkdir()
-        in_directory = Pair(tmp_path / "directory", tmp_path)
+        in_directory = Pair(tmp_path / "directory", tmp_path, ipc=pair.ipc)
         assert in_directory.write("hello").code == 0
         assert in_directory.read().out == b"hello\n"
-        assert left_behind(keys_of(in_directory.key_path)) == []
+        assert left_of(in_directory) == []
 
     def test_key_path_that_is_missing(self, pair: Pair, tmp_path: Path) -> None:
         done = pair.write("--key-path", tmp_path / "nowhere", "--quiet", "hello")
@@ -277,9 +297,9 @@ class TestCreation:
 
 def modes(pair: Pair) -> list[int]:
     """The permissions of the segment and of the five semaphores."""
-    (row,) = segments(key_of(pair, 1))
+    (row,) = segments(pair)
     semaphores = [semaphore(pair, name) for name in SEMAPHORES]
-    return [row["perms"], *(found.mode for found in semaphores if found)]
+    return [row.mode, *(found.mode for found in semaphores if found)]
 
 
 class TestControl:
@@ -298,8 +318,8 @@ class TestControl:
     def test_chown(self, pair: Pair, owner: str, uid: int, gid: int) -> None:
         pair.write("hello")
         assert pair.write("--chown", owner).code == 0
-        (row,) = segments(key_of(pair, 1))
-        assert (row["uid"], row["gid"]) == (uid, gid)
+        (row,) = segments(pair)
+        assert (row.uid, row.gid) == (uid, gid)
         owners = {(found.uid, found.gid) for name in SEMAPHORES if (found := semaphore(pair, name))}
         assert owners == {(uid, gid)}
         assert pair.read().out == b"hello\n"
@@ -307,14 +327,15 @@ class TestControl:
     def test_chown_by_name(self, pair: Pair) -> None:
         pair.write("hello")
         assert pair.write("--chown", pwd.getpwuid(os.geteuid()).pw_name).code == 0
-        assert segments(key_of(pair, 1))[0]["uid"] == os.geteuid()
+        assert segments(pair)[0].uid == os.geteuid()
         pair.read()
 
     @pytest.mark.parametrize("option", [["--chmod", "0600"], ["--chown", "0"]])
     def test_needs_a_channel(self, pair: Pair, option: list[str]) -> None:
         done = pair.write(*option, "--quiet")
         assert done.code == 1
-        assert ": ENOENT (No such file or directory): no channel has this key" in done.err
+        what = {"sysv": "key", "posix": "name"}[pair.ipc]
+        assert f": ENOENT (No such file or directory): no channel has this {what}" in done.err, done
         assert done.err.count("\n") == 1
 
     def test_remove_needs_none(self, pair: Pair) -> None:
@@ -331,12 +352,18 @@ class TestStatus:
         done = pair.read("--status", "--json")
         assert (done.code, done.err) == (0, "")
         status = json.loads(done.out)
-        (row,) = segments(key_of(pair, 1))
-        assert status["key"] == f"{row['key'] & 0xFFFFFFFF:#010x}"
+        (row,) = segments(pair)
+        assert status["key"] == f"{key_of(pair, 1) & 0xFFFFFFFF:#010x}"
         assert status["key_path"] == str(pair.key_path)
         found = status["segment"]
-        names = {"id": "shmid", "size": "size", "uid": "uid", "gid": "gid", "creator_pid": "cpid"}
-        assert {name: found[name] for name in names} == {name: row[column] for name, column in names.items()}
+        assert {name: found[name] for name in ("id", "size", "uid", "gid")} == {
+            "id": row.id,
+            "size": row.size,
+            "uid": row.uid,
+            "gid": row.gid,
+        }
+        creator = segment(row.id)  # which POSIX does not know
+        assert found["creator_pid"] == (creator["cpid"] if creator else None)
         assert (found["mode"], found["attached"], found["marked_for_removal"]) == ("0660", 0, False)
         header = status["header"]
         assert (header["magic"], header["state"], header["slot_count"]) == ("SHMPAIR1", "open", 4)
@@ -344,10 +371,12 @@ class TestStatus:
         for name in SEMAPHORES:
             kernels = semaphore(pair, name)
             assert kernels
-            assert (status["semaphores"][name]["id"], status["semaphores"][name]["value"]) == (
-                kernels.id,
-                kernels.value,
-            )
+            told = status["semaphores"][name]
+            assert told["name" if pair.ipc == "posix" else "id"] == kernels.id
+            if pair.ipc == "posix" and name.endswith("turn"):
+                assert told["locked"] is is_taken(pair, name) is False
+            else:
+                assert told["value"] == value_of(pair, name)
         assert status["damage"] is None
         assert written.code == 0 and pair.read().out == b"hello\n"
 
@@ -356,11 +385,11 @@ class TestStatus:
         done = pair.read("--status", env={**os.environ, "COLUMNS": "80"})
         assert (done.code, done.err) == (0, "")
         text = done.out.decode()
-        (row,) = segments(key_of(pair, 1))
+        (row,) = segments(pair)
         for wanted in (
-            f"id {row['shmid']}, key {row['key'] & 0xFFFFFFFF:#010x}",
-            f"{row['size']} B, 8 slots of 262144",
-            f"pid {row['cpid']}",
+            f"{'id ' if pair.ipc == 'sysv' else ''}{row.id}, key {key_of(pair, 1) & 0xFFFFFFFF:#010x}",
+            f"{row.size} B, 8 slots of 262144",
+            f"pid {known['cpid']}" if (known := segment(row.id)) else "attached nobody",
             "0660",
             "unread 1\n",
             "1 published",
@@ -373,22 +402,25 @@ class TestStatus:
         writer = pair.start("writer")
         wait_until(lambda: (status := pair.status()) and status["header"]["writer_pid"] == writer.pid)
         status = status_of(pair)
-        assert status["segment"]["attached"] == 1
+        assert status["segment"]["attached"] == attached(pair) == 1
         assert status["semaphores"]["writers"]["value"] == 1
-        assert status["semaphores"]["writer_turn"]["value"] == 0
+        turn = status["semaphores"]["writer_turn"]
+        assert turn["locked"] if pair.ipc == "posix" else turn["value"] == 0
         assert finish(writer, b"").code == 0
         pair.read()
 
     def test_without_a_channel(self, pair: Pair) -> None:
         done = pair.read("--status")
         assert (done.code, done.out) == (1, b"")
-        assert done.err.startswith("reader: shmget(0x") and done.err.count("\n") == 1
-        assert ", 0, 0): ENOENT (No such file or directory): no channel has this key" in done.err
+        assert done.err.startswith(f"reader: {names_of(pair).find}(") and done.err.count("\n") == 1
+        what = {"sysv": ", 0, 0): {} key", "posix": ", O_RDONLY, 0): {} name"}[pair.ipc]
+        assert what.format("ENOENT (No such file or directory): no channel has this") in done.err
 
+    @only("sysv", "an unlinked POSIX object has no name by which anybody could hold it")
     def test_of_a_channel_that_is_marked_is_that_of_none(self, pair: Pair) -> None:
         """The key of a removed segment is free, so there is nothing to find, however long others hold the memory."""
         pair.write("hello")
-        shmid = segments(key_of(pair, 1))[0]["shmid"]
+        shmid = int(segments(pair)[0].id)
         observer = sysv_ipc.attach(shmid)
         clear(pair)
         assert segment(shmid) is not None
@@ -466,9 +498,10 @@ READER_USAGE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("program", "arguments"),
+@families(
+    "program, arguments",
     [("writer", arguments) for arguments in WRITER_USAGE] + [("reader", arguments) for arguments in READER_USAGE],
+    posix=[("writer", ["--mode", "0888"])],
 )
 def test_usage_error(pair: Pair, program: str, arguments: list[str]) -> None:
     """Code 2, the usage and one line of reason on standard error, and no channel made."""
@@ -476,9 +509,10 @@ def test_usage_error(pair: Pair, program: str, arguments: list[str]) -> None:
     assert (done.code, done.out) == (2, b""), done
     assert done.err.startswith(f"usage: {program}.py ")
     assert done.err.splitlines()[-1].startswith(f"{program}.py: error: ")
-    assert segments(key_of(pair, 1)) == []
+    assert segments(pair) == []
 
 
+@only("sysv", "it is the same text")
 @pytest.mark.parametrize("program", ["writer", "reader"])
 def test_help(pair: Pair, program: str) -> None:
     done = pair.run(program, "--help")
@@ -512,7 +546,7 @@ def test_bad_paths_leave_nothing(pair: Pair, tmp_path: Path) -> None:
     output = pair.read("--quiet", "--output", tmp_path / "no" / "where")
     assert (output.code, output.err.count("\n")) == (1, 1)
     assert output.err.startswith(f"reader: {tmp_path}/no/where: ENOENT (No such file or directory)")
-    assert segments(key_of(pair, 1)) == []
+    assert segments(pair) == []
 
 
 @pytest.mark.parametrize(
@@ -532,7 +566,7 @@ def test_an_empty_path_is_a_path(pair: Pair, program: str, arguments: list[str])
         b"",
         f"{program}: '': ENOENT (No such file or directory): there is no such file; check the path\n",
     )
-    assert segments(key_of(pair, 1)) == []
+    assert segments(pair) == []
 
 
 def under_another_name(pair: Pair, name: bytes) -> Pair:
@@ -540,10 +574,10 @@ def under_another_name(pair: Pair, name: bytes) -> Pair:
     path = pair.directory / os.fsdecode(name)
     path.parent.mkdir(exist_ok=True)
     os.link(pair.key_path, path)
-    return Pair(path, pair.directory)
+    return Pair(path, pair.directory, ipc=pair.ipc)
 
 
-@pytest.mark.parametrize("name", [b"key\xff\xfe", b"d[/b]", b"[red]key"], ids=repr)
+@families("name", [b"key\xff\xfe", b"d[/b]", b"[red]key"], posix=[b"key\xff\xfe"])
 def test_key_path_may_have_any_name(pair: Pair, name: bytes) -> None:
     """Bytes that are no UTF-8, and what would be markup in a title, 'b]' in a directory 'd['."""
     renamed = under_another_name(pair, name)
@@ -561,10 +595,10 @@ def test_key_path_may_have_any_name(pair: Pair, name: bytes) -> None:
 def test_key_path_may_be_a_fifo(pair: Pair) -> None:
     """Opening it must not wait for a writer of its own."""
     os.mkfifo(pair.directory / "fifo")
-    on_fifo = Pair(pair.directory / "fifo", pair.directory)
+    on_fifo = Pair(pair.directory / "fifo", pair.directory, ipc=pair.ipc)
     assert on_fifo.write("hello").code == 0
     assert on_fifo.read().out == b"hello\n"
-    assert left_behind(keys_of(on_fifo.key_path)) == []
+    assert left_of(on_fifo) == []
 
 
 def test_a_newline_in_a_name_ends_no_line(pair: Pair) -> None:

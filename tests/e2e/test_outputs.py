@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.launch import Child
-from tests.e2e.watch import sleeps_on
+from tests.e2e.watch import objects_of, sleeps_on
+from tests.families import families
 from tests.helpers import Finished, Pair, finish, wait_until
-from tests.in_process import objects, place_of
 
 INODE = " (or remove it, if the file that was sent is gone and this one has its inode)"
 LOCKED = "EWOULDBLOCK (flock): another reader is writing this file; name another --output"
@@ -25,7 +26,7 @@ def assert_refused(done: Finished, line: str) -> None:
 
 
 def assert_nothing_left(pair: Pair) -> None:
-    assert objects(place_of(pair.key_path)) == []
+    assert objects_of(pair) == []
 
 
 class TestTwoReadersAtOneOutput:
@@ -170,8 +171,11 @@ class TestTheOutputIsTheInput:
             name.hardlink_to(path) if how == "hard link" else name.symlink_to(path)
         return pair.read("--quiet", "--output", name)
 
-    @pytest.mark.parametrize("output", ["--output", "hard link", "symbolic link", "1<>", ">>"])
-    @pytest.mark.parametrize("source", ["--file", "<", "--lines"])
+    @families(
+        "source, output",
+        list(itertools.product(["--file", "<", "--lines"], ["--output", "hard link", "symbolic link", "1<>", ">>"])),
+        posix=[("--file", "hard link"), ("--lines", "1<>")],
+    )
     def test_is_refused(self, pair: Pair, path: Path, source: str, output: str) -> None:
         writer = self.start_writer(pair, source, path)
         refused = self.read_into(pair, output, path)
@@ -237,7 +241,7 @@ class TestTheOutputIsTheKeyPath:
         read = pair.read("--quiet")
         assert (read.code, read.out) == (0, b"hello\n")
 
-    @pytest.mark.parametrize("link", ["", "hard", "symbolic"])
+    @families("link", ["", "hard", "symbolic"], posix=["hard"])
     def test_by_name(self, pair: Pair, key_file: Path, link: str) -> None:
         assert pair.write("--quiet", "hello").code == 0
         name = key_file.with_name("link") if link else key_file
@@ -247,7 +251,7 @@ class TestTheOutputIsTheKeyPath:
             name.symlink_to(key_file)
         self.assert_refused(pair, pair.read("--quiet", "--output", name))
 
-    @pytest.mark.parametrize("mode", ["r+b", "ab"])
+    @families("mode", ["r+b", "ab"], posix=["ab"])
     def test_as_standard_output(self, pair: Pair, key_file: Path, mode: str) -> None:
         assert pair.write("--quiet", "hello").code == 0
         with open(key_file, mode) as file:

@@ -21,7 +21,7 @@ from tests.e2e.launch import Child
 from tests.e2e.watch import (
     is_full,
     is_taken,
-    key_of,
+    objects_of,
     segments,
     shut_doorway,
     sleeps_on,
@@ -30,7 +30,6 @@ from tests.e2e.watch import (
     value_of,
 )
 from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
-from tests.in_process import objects, place_of
 from tests.said import broken_off, headless, torn, unfinished
 
 Place = Callable[[Pair], AbstractContextManager[Child]]
@@ -138,15 +137,15 @@ def test_code_and_line(pair: Pair, place: Place, number: signal.Signals) -> None
         program = place.__name__.partition("_")[0]
         assert (done.code, done.err) == (128 + number, f"{program}: ended by {number.name}\n")
     assert_in_order(pair)
-    if segments(key_of(pair, 1)):
+    if segments(pair):
         assert pair.write("--remove").code == 0
 
 
 def assert_in_order(pair: Pair) -> None:
     """Nobody is attached any more, nobody counts as a live writer, and both turns are free."""
-    attached = [row["nattch"] for row in segments(key_of(pair, 1))]
-    assert attached in ([], [0])
-    if attached:
+    there = [row.attached for row in segments(pair)]
+    assert there in ([], [0])
+    if there:
         turns_and_writers = [value_of(pair, name) for name in SEMAPHORES[2:]]
         assert turns_and_writers == [1, 1, 0]
 
@@ -185,7 +184,7 @@ class TestTheOtherSide:
         read = pair.read("--quiet")
         assert (read.code, read.out) == (1, b"next\n"), read
         assert read.err == torn(0, writer.pid, 5)
-        assert objects(place_of(pair.key_path)) == []
+        assert objects_of(pair) == []
 
     @ending_signals
     def test_writer_ended_between_lines(self, pair: Pair, number: signal.Signals) -> None:
@@ -198,7 +197,7 @@ class TestTheOtherSide:
         end(writer, number)
         read = finish(reader)
         assert (read.code, read.out, read.err) == (1, b"", broken_off(0))
-        assert objects(place_of(pair.key_path)) == []
+        assert objects_of(pair) == []
 
     @pytest.mark.parametrize("options", [["--keep"], ["--count", "1"], ["--follow", "--count", "2"]], ids=str)
     def test_a_missing_goodbye_is_said_once(self, pair: Pair, options: list[str]) -> None:
@@ -220,11 +219,11 @@ class TestTheOtherSide:
             assert (read.out, read.err) == (b"two\n", "")
         else:
             assert (read.out, read.err) == (b"one\n", broken_off(0))
-        if objects(place_of(pair.key_path)):  # kept, or left to a writer that was still about to leave
+        if objects_of(pair):  # kept, or left to a writer that was still about to leave
             assert options != ["--count", "1"]
             read = pair.read("--quiet")
             assert (read.code, read.out, read.err) == (1, b"", broken_off(1 if "--follow" in options else 0))
-        assert objects(place_of(pair.key_path)) == []
+        assert objects_of(pair) == []
 
     @ending_signals
     def test_one_of_two_writers_ended(self, pair: Pair, number: signal.Signals) -> None:
@@ -241,7 +240,7 @@ class TestTheOtherSide:
         assert finish(stayer, b"three\n").code == 0
         read = finish(reader)
         assert (read.code, read.out, read.err) == (1, b"three\n", broken_off(2))
-        assert objects(place_of(pair.key_path)) == []
+        assert objects_of(pair) == []
 
     @ending_signals
     def test_reader_ended_while_the_ring_is_full(self, pair: Pair, number: signal.Signals) -> None:
@@ -285,7 +284,7 @@ class TestTheOtherSide:
         wait_until(lambda: sleeps_on(pair, "full_slots") and not value_of(pair, "writers"))
         ended = end(follower, number)
         assert (ended.code, ended.out) == (128 + number, b"hello\n"), ended
-        assert segments(key_of(pair, 1)) == []
+        assert segments(pair) == []
 
 
 def first_is_stuck(pair: Pair, pid: int) -> bool:
@@ -302,7 +301,7 @@ def test_second_hangup(pair: Pair) -> None:
             child.send_signal(signal.SIGHUP)
         done = finish(child)
     assert (done.code, done.err) == (128 + signal.SIGHUP, "writer: ended by SIGHUP\n")
-    assert segments(key_of(pair, 1)) == []
+    assert segments(pair) == []
 
 
 def is_caught(pid: int, number: int) -> bool:
@@ -318,7 +317,7 @@ def test_nohup(pair: Pair, program: str) -> None:
         pytest.skip("install coreutils: nohup is missing")
     immune = pair.under("nohup").start(program, *(["--lines"] if program == "writer" else []))
     if program == "writer":
-        wait_until(lambda: segments(key_of(pair, 1)))
+        wait_until(lambda: segments(pair))
     else:
         wait_until(lambda: stands_at_doorway(pair, immune.pid))
     immune.send_signal(signal.SIGHUP)
@@ -358,7 +357,7 @@ def test_reader_ended_as_soon_as_it_is_attached(
     monkeypatch.setattr(Talk, "attached", interrupted)
     with pytest.raises(Interrupted):
         reader.main(Talk("reader"))
-    assert objects(place_of(pair.key_path)) == left
+    assert objects_of(pair) == left
     assert_in_order(pair)
     if left:
         assert pair.read().out == sent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -16,9 +17,8 @@ import pytest
 
 from common.cli.tally import ERASE_LINE
 from tests.e2e.terminals import SHELL_PROMPT, Terminals, exit_code, exit_code_in_shell, hang_up
-from tests.e2e.watch import shut_doorway, sleeps_on, stands_at_doorway, state_of
+from tests.e2e.watch import names_of, objects_of, shut_doorway, sleeps_on, stands_at_doorway, state_of
 from tests.helpers import PATIENCE, Pair, finish, wait_until
-from tests.in_process import objects, place_of
 from tests.said import broken_off
 
 BAR = "\u2501"  # what rich draws its bars with
@@ -48,10 +48,10 @@ class TestLiveLines:
         writer.sendcontrol("d")
         assert exit_code(writer) == 0
         assert "sent 0 records, 0 bytes" in writer.before
-        assert writer.before.endswith("writer: shmctl(IPC_RMID), shmdt: removed the channel: nothing is left\r\n"), (
-            "nobody said anything"
-        )
-        assert objects(place_of(pair.key_path)) == []
+        calls = names_of(pair)
+        last = f"writer: {calls.remove}, {calls.detach}: removed the channel: nothing is left\r\n"
+        assert writer.before.endswith(last), "nobody said anything"
+        assert objects_of(pair) == []
 
     def test_quiet_has_no_prompt(self, terminals: Terminals, pair: Pair) -> None:
         writer = terminals.run("writer", "--quiet")
@@ -262,14 +262,14 @@ def test_ctrl_c_on_the_writer(terminals: Terminals, pair: Pair) -> None:
     said = writer.before.splitlines()
     assert said[0].startswith("^Cwriter: sent 1 record, 6 bytes")
     assert re.fullmatch(
-        r"writer: shmdt: detached; (1 slot to be read|all of it is read);"
+        rf"writer: {names_of(pair).detach}: detached; (1 slot to be read|all of it is read);"
         " what was not sent is not in it: start writer.py again with the rest",
         said[1],
     )
     assert said[2:] == ["writer: ended by SIGINT"]
     read = finish(reader)
     assert (read.code, read.out, read.err) == (1, b"hello\n", broken_off(0))
-    assert objects(place_of(pair.key_path)) == []
+    assert objects_of(pair) == []
 
 
 def test_ctrl_c_on_the_reader(terminals: Terminals, pair: Pair) -> None:
@@ -281,7 +281,8 @@ def test_ctrl_c_on_the_reader(terminals: Terminals, pair: Pair) -> None:
     assert exit_code(reader) == 128 + signal.SIGINT
     said = reader.before.splitlines()[-3:]
     assert said[0].startswith("^Creader: received 0 records, 0 bytes")
-    assert said[1] == f"reader: shmdt: detached; all of it is read; `reader.py --key-path {pair.key_path}` goes on"
+    again = shlex.join(pair.command("reader")[1:]).partition(" ")[2]
+    assert said[1] == f"reader: {names_of(pair).detach}: detached; all of it is read; `reader.py {again}` goes on"
     assert said[2] == "reader: ended by SIGINT"
     assert finish(writer, b"hello\n").code == 0
     assert pair.read().out == b"hello\n"
@@ -297,4 +298,4 @@ def test_window_closed_on_the_writer(terminals: Terminals, pair: Pair) -> None:
     assert hang_up(writer) == 128 + signal.SIGHUP
     read = finish(reader)
     assert (read.code, read.out, read.err) == (1, b"hello\n", broken_off(0))
-    assert objects(place_of(pair.key_path)) == []
+    assert objects_of(pair) == []

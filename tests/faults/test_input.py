@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.watch import objects_of
 from tests.faults.tools import SIZE, Transfer, powerless
 from tests.helpers import Pair, finish, wait_until
-from tests.in_process import objects, place_of
 from tests.said import torn, unfinished
 
 SHORTER = SIZE // 2
@@ -36,7 +36,7 @@ def test_input_is_cut_while_it_is_read(pair: Pair) -> None:
     )
     os.utime(transfer.source, ns=(before.st_atime_ns, before.st_mtime_ns))
     transfer.assert_completed_by_resume()
-    assert objects(place_of(pair.key_path)) == []
+    assert objects_of(pair) == []
 
 
 @pytest.mark.parametrize("long", [False, True], ids=["lines", "a long line"])
@@ -70,7 +70,7 @@ def test_a_cut_input_cannot_be_resumed(pair: Pair) -> None:
     done = pair.read("--quiet")
     assert (done.code, done.out) == (1, b"next\n")
     assert done.err == torn(0, writer.pid, SHORTER), "which tells of its writer, too"
-    assert objects(place_of(pair.key_path)) == []
+    assert objects_of(pair) == []
 
 
 def test_input_gives_eio(pair: Pair) -> None:

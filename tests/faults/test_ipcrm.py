@@ -13,10 +13,10 @@ import subprocess
 import pytest
 
 from common.layout import SEMAPHORES
-from tests.e2e.watch import sleeps_on
+from tests.e2e.watch import objects_of, sleeps_on
 from tests.faults.tools import SLOT_SIZE, SLOTS, Transfer
 from tests.helpers import PATIENCE, Pair, finish, wait_until
-from tests.in_process import objects, place_of, sysv
+from tests.in_process import place_of, sysv
 from tests.said import broken_off, headless, semaphore_removed, unfinished
 
 every_semaphore = pytest.mark.parametrize("name", SEMAPHORES)
@@ -73,7 +73,7 @@ def test_a_semaphore_under_a_writer_that_waits_for_room(pair: Pair, name: str) -
     done = finish(writer)
     assert (done.code, done.err) == (1, semaphore_removed("writer", name))
     transfer.assert_completed_by_resume()
-    assert not objects(place_of(pair.key_path))
+    assert not objects_of(pair)
 
 
 @every_semaphore
@@ -100,7 +100,7 @@ def test_a_semaphore_under_a_reader_that_waits_for_data(pair: Pair, name: str) -
     assert arrived == b"before\nafter\n" or (sent.code == 1 and arrived == b"before\n"), (sent, arrived)
     if arrived == b"before\n" or rest.code:
         assert (sent.code, rest.code, rest.err) == (1, 1, broken_off(arrived.count(b"\n") - 1))
-    assert not objects(place_of(pair.key_path))
+    assert not objects_of(pair)
 
 
 @every_semaphore
@@ -121,7 +121,7 @@ def test_a_semaphore_under_a_writer_that_waits_for_its_turn(pair: Pair, name: st
     assert pair.write("--quiet", "again").code == 0
     rest = pair.read("--quiet")
     assert (rest.code, rest.out) == (1, b"begunagain\n"), "the waiter had not said what it had to"
-    assert not objects(place_of(pair.key_path))
+    assert not objects_of(pair)
 
 
 @every_semaphore
@@ -133,7 +133,7 @@ def test_a_semaphore_under_a_writer_that_waits_until_all_is_read(pair: Pair, nam
     assert (done.code, done.err) == (1, semaphore_removed("writer", name))
     rest = pair.read("--quiet")
     assert (rest.code, rest.out, rest.err) == (0, b"hello\n", ""), "all of it had been said"
-    assert not objects(place_of(pair.key_path))
+    assert not objects_of(pair)
 
 
 def writers(pair: Pair) -> int | None:
@@ -195,7 +195,7 @@ def test_the_segment_under_a_transfer(pair: Pair) -> None:
         assert done.code == 0 or said(program, done.err) or "EIDRM: the channel was removed" in done.err, done
     assert transfer.data.startswith(received.out)
     assert 0 not in (sent.code, received.code) or received.out == transfer.data, (sent, received)
-    assert not objects(place_of(pair.key_path))
+    assert not objects_of(pair)
 
 
 def test_the_segment_while_nobody_runs(pair: Pair) -> None:
@@ -211,7 +211,7 @@ def test_the_segment_while_nobody_runs(pair: Pair) -> None:
         0,
         ["writer: shmctl(IPC_RMID): removed 5 semaphores, whose segment was gone already"],
     )
-    assert not objects(place_of(pair.key_path))
+    assert not objects_of(pair)
     assert pair.write("--quiet", "new").code == 0
     assert pair.read("--quiet").out == b"new\n"
 
@@ -230,4 +230,4 @@ def test_the_segment_under_a_reader_that_has_enough(pair: Pair) -> None:
     done = finish(reader)
     assert (done.code, done.out) == (1, data), done
     assert done.err == ("reader: EIDRM: the channel was removed, by `--remove` or ipcrm, with 1 of its slots unread\n")
-    assert not objects(place_of(pair.key_path))
+    assert not objects_of(pair)

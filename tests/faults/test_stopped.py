@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.watch import state_of
 from tests.faults.tools import RING, SLOTS, Transfer
 from tests.helpers import PATIENCE, Pair, finish, wait_until
-from tests.in_process import place_of, remove_objects
+from tests.in_process import FAMILIES, place_of, remove_objects
 
 SOON = 0.3  # of --timeout, seconds
 
@@ -45,7 +45,7 @@ def test_a_stopped_reader(pair: Pair) -> None:
     ended = finish(reader)
     assert (ended.code, ended.err) == (0, "")
     assert transfer.output.read_bytes() == b"first\n" + transfer.data
-    remove_objects(place_of(pair.key_path))  # --follow leaves the channel to further writers
+    remove_objects(place_of(pair.key_path), FAMILIES[pair.ipc])  # --follow leaves the channel to further writers
 
 
 def test_a_stopped_writer(pair: Pair) -> None:

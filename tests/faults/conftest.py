@@ -1,0 +1,5 @@
+"""The fault tests run over both families."""
+
+from tests.families import ipc
+
+__all__ = ["ipc"]
