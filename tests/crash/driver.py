@@ -28,11 +28,10 @@ from common.channel.ring import Ring
 from common.errors import CallFailed
 from common.ipc.doorway import FlockDoorway
 from common.ipc.lifecycle import find_channel
-from common.ipc.place import Place
-from common.ipc.sysv import SysvFamily
 from common.layout import MAGIC, OPEN, Header
 from tests.crash import stepper
-from tests.helpers import PATIENCE, ROOT, clear_away, left_behind, wait_until
+from tests.helpers import PATIENCE, ROOT, clear_away, left_behind, left_in_dev_shm, wait_until
+from tests.in_process import FAMILIES, place_of
 
 KILLED = -signal.SIGKILL
 NOTHING = Path(os.devnull)
@@ -95,15 +94,16 @@ class Child:
 class Stage:
     """One key path and a directory for what goes in and comes out; the programs run here, none survives it."""
 
-    def __init__(self, key_path: Path, directory: Path) -> None:
+    def __init__(self, key_path: Path, directory: Path, ipc: str = "sysv") -> None:
         self.key_path = key_path
+        self.ipc = ipc
         self.directory = directory
         self.input = directory / "input"
         self.input.write_bytes(CONTENT)
         self.output = directory / "output"
         self._doorway = FlockDoorway(str(key_path), Patience(None, Listener()))
-        self.family = SysvFamily()
-        self.place = Place.of(self.family.calls, str(key_path), 0, self._doorway.identity())
+        self.family = FAMILIES[ipc]
+        self.place = place_of(key_path)
         self.children: list[Child] = []
 
     def begin(self) -> None:
@@ -126,7 +126,9 @@ class Stage:
         pid = os.fork()
         if not pid:
             _redirect(stdin, stdout, said)
-            _become(f"{ROOT / program}.py", ["--key-path", str(self.key_path), *arguments], strike, by)
+            _become(
+                f"{ROOT / program}.py", ["--key-path", str(self.key_path), "--ipc", self.ipc, *arguments], strike, by
+            )
         self.children.append(Child(pid, [program, *arguments], said))
         return self.children[-1]
 
@@ -216,9 +218,9 @@ class Stage:
     def _keys(self) -> set[int]:
         return {self.place.segment_key, *self.place.semaphore_keys}
 
-    def left_behind(self) -> list[dict[str, int]]:
-        """The rows of all IPC objects with a key of ours."""
-        return left_behind(self._keys)
+    def left_behind(self) -> list[object]:
+        """All IPC objects of either family with a key of ours."""
+        return [*left_behind(self._keys), *left_in_dev_shm(self._keys)]
 
     def finish(self) -> None:
         """What must hold after every performance: a fresh start works, nobody runs, nothing is left."""

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from tests.crash.driver import Stage
 from tests.crash.roles import INTERRUPTIONS, ROLES
 from tests.crash.stepper import Strike, at_step, in_call
+from tests.in_process import FAMILIES
 
 # After so many failures a role has said enough; it might otherwise never come to its end.
 ENOUGH = 3
@@ -36,14 +37,18 @@ class Result(NamedTuple):
 
 
 def sweep(
-    role: str, steps: Iterable[int], key_path: Path | None = None, strike_at: Callable[[int], Strike] = at_step
+    role: str,
+    steps: Iterable[int],
+    key_path: Path | None = None,
+    strike_at: Callable[[int], Strike] = at_step,
+    ipc: str = "sysv",
 ) -> Result:
     """Play the role once for each step, until its victim survives."""
     play = {**ROLES, **INTERRUPTIONS}[role]
     kills = last = 0
     failures = []
     with tempfile.TemporaryDirectory() as directory:
-        stage = Stage(key_path or _touch(Path(directory) / "key"), Path(directory))
+        stage = Stage(key_path or _touch(Path(directory) / "key"), Path(directory), ipc)
         for step in steps:
             stage.begin()
             try:
@@ -73,6 +78,7 @@ def main() -> int:
     parser.add_argument(
         "--role", action="append", choices=[*ROLES, *INTERRUPTIONS], help="only this one (may be repeated)"
     )
+    parser.add_argument("--ipc", choices=FAMILIES, default="sysv", help="over this family of objects (sysv)")
     parser.add_argument("--jobs", type=int, default=1, help="so many roles at once")
     parser.add_argument("--stride", type=int, default=1, help="every so many steps (1); 0: only the offset")
     parser.add_argument("--offset", type=int, default=1, help="the first step (1)")
@@ -82,7 +88,7 @@ def main() -> int:
     steps = itertools.count(options.offset, options.stride) if options.stride else [options.offset]
     function, _, nth = (options.within or "").partition(":")
     strike_at = partial(in_call, function, int(nth)) if function else at_step
-    play = partial(sweep, steps=steps, key_path=options.key_path, strike_at=strike_at)
+    play = partial(sweep, steps=steps, key_path=options.key_path, strike_at=strike_at, ipc=options.ipc)
     roles = options.role or list(ROLES)
     with multiprocessing.Pool(options.jobs) as pool:
         results = [_show(result) for result in pool.imap(play, roles, chunksize=1)]

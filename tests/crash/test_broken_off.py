@@ -10,6 +10,7 @@ import pytest
 
 from tests.crash.doomed import RING, run_doomed, start_doomed, tear_writer
 from tests.crash.driver import CONTENT, SLOT_SIZE
+from tests.e2e.watch import attached
 from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
 
 
@@ -229,12 +230,6 @@ def test_whoever_finds_it_finished_judges_by_the_same_counts(
         wait_until(lambda: not attached(pair), "that it waits for another channel")
         assert pair.write("next").code == 0
     assert_broken_off(finish(second), b"next\n" if options else b"", "nothing was sent")
-
-
-def attached(pair: Pair) -> int:
-    """How many processes have the channel attached."""
-    status = pair.status()
-    return int(status["segment"]["attached"]) if status else 0
 
 
 # A torn record

@@ -21,9 +21,9 @@ STRIDE = 43
 interrupted_roles = pytest.mark.parametrize("role", INTERRUPTIONS)
 
 
-def interruptions(role: str, key_path: Path, *words: object) -> int:
+def interruptions(ipc: str, role: str, key_path: Path, *words: object) -> int:
     """Play the role in a process of its own, which may fork; how often its victim was interrupted."""
-    command = [sys.executable, "-m", "tests.crash.sweep", "--role", role, "--key-path", key_path, *words]
+    command = [sys.executable, "-m", "tests.crash.sweep", "--ipc", ipc, "--role", role, "--key-path", key_path, *words]
     done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"killed at +(\d+) steps", done.stdout)
@@ -32,13 +32,13 @@ def interruptions(role: str, key_path: Path, *words: object) -> int:
 
 
 @interrupted_roles
-def test_interrupted_at_every_step(role: str, key_path: Path) -> None:
+def test_interrupted_at_every_step(ipc: str, role: str, key_path: Path) -> None:
     """From the start of the program to its end, in strides."""
     first = list(INTERRUPTIONS).index(role) + 1
-    assert interruptions(role, key_path, "--stride", STRIDE, "--offset", first) >= 25
+    assert interruptions(ipc, role, key_path, "--stride", STRIDE, "--offset", first) >= 25
 
 
 @interrupted_roles
-def test_interrupted_at_every_line_of_a_slot(role: str, key_path: Path) -> None:
+def test_interrupted_at_every_line_of_a_slot(ipc: str, role: str, key_path: Path) -> None:
     """Every line that the second slot takes: writing it out in several pieces, and its commit."""
-    assert interruptions(role, key_path, "--within", "_consume:2") >= 60
+    assert interruptions(ipc, role, key_path, "--within", "_consume:2") >= 60

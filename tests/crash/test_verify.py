@@ -14,12 +14,11 @@ import pytest
 
 from common.channel.ring import Ring
 from common.ipc.lifecycle import find_channel
-from common.ipc.place import Place
 from common.layout import FIRST, LAST, SlotHeader
 from tests.crash.doomed import RING, tear_writer
 from tests.crash.driver import CONTENT, SLOT_SIZE
 from tests.helpers import Finished, Pair
-from tests.in_process import FAMILY, sysv
+from tests.in_process import FAMILIES, place_of
 
 VERIFY = pytest.mark.parametrize("verify", [(), ("--verify",)], ids=["plain", "verify"])
 
@@ -27,9 +26,7 @@ VERIFY = pytest.mark.parametrize("verify", [(), ("--verify",)], ids=["plain", "v
 @contextmanager
 def attached(pair: Pair) -> Iterator[Ring]:
     """The ring, for somebody who takes no turn."""
-    status = pair.key_path.stat()
-    place = Place.of(sysv, str(pair.key_path), 0, (status.st_dev, status.st_ino))
-    family = find_channel(FAMILY, place, observe=False)
+    family = find_channel(FAMILIES[pair.ipc], place_of(pair.key_path), observe=False)
     ring = Ring(family.memory)
     try:
         yield ring

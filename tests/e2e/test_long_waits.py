@@ -47,7 +47,8 @@ def start(pair: Pair, program: str, *arguments: object) -> Child:
 def hear(pair: Pair, child: Child, text: str) -> None:
     """Wait until a program says that it waits: the text, and on which channel."""
     assert child.stderr
-    where = f"; key {key_of(pair, 1) & 0xFFFFFFFF:#010x}, {pair.key_path}, channel 0\n"
+    family = ", --ipc posix" if pair.ipc == "posix" else ""
+    where = f"; key {key_of(pair, 1) & 0xFFFFFFFF:#010x}, {pair.key_path}, channel 0{family}\n"
     said = [child.stderr.readline().decode()]
     while said[-1].partition(": ")[2] != text + where:
         assert said[-1], f"ended before it said {text + where!r}: {said}"
