@@ -56,6 +56,8 @@ def test_at_every_line_of_the_trace_the_doorway_is_open(pair: Pair, program: str
 @pytest.mark.parametrize("moment", [BEFORE_JOINING, BEFORE_LEAVING], ids=["joining", "leaving"])
 def test_others_pass_and_the_whole_trace_comes_in_the_end(pair: Pair, moment: str) -> None:
     expected = pair.write("--trace", "hello").err
+    if pair.ipc == "posix" and moment == BEFORE_JOINING:  # the other one's turn ends first and leaves a token behind
+        expected = re.sub(r"(sem_getvalue\(.*\n)sem_post\(.*\n(writer: sent)", r"\1\2", expected)
     assert pair.write("--remove").code == 0
     stepped = SingleStepped(pair, "writer", "hello")
     said = step_to(stepped, moment)

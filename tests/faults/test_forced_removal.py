@@ -12,8 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.families import only
 from tests.faults.tools import private_ipc
 from tests.helpers import Finished, Pair, finish, wait_until
+
+pytestmark = only("sysv", "shm_rmid_forced is about segments of System V")
 
 WAITS = (
     "writer: kernel.shm_rmid_forced is 1: the kernel destroys a segment with its last detach, and what is in it;"

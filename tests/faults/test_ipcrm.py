@@ -1,4 +1,4 @@
-"""`ipcrm` of one object of a channel, with nobody near it or under programs that wait and that transfer.
+"""`ipcrm`, or `rm` in /dev/shm, of one object of a channel, with nobody near it or under programs that wait and that transfer.
 
 Whoever needs the object ends with 1 and one line, the others go on; what was committed is never lost: the next
 start makes the semaphores anew, and --resume completes the record. Only the segment takes its data along.
@@ -13,7 +13,7 @@ import subprocess
 import pytest
 
 from common.layout import SEMAPHORES
-from tests.e2e.watch import objects_of, sleeps_on
+from tests.e2e.watch import is_taken, objects_of, segment_file, semaphore_file, sleeps_on, value_of
 from tests.faults.tools import SLOT_SIZE, SLOTS, Transfer
 from tests.helpers import PATIENCE, Pair, finish, wait_until
 from tests.in_process import place_of, sysv
@@ -30,7 +30,10 @@ LOST_IT = (
 
 
 def remove(pair: Pair, name: str) -> None:
-    """What `ipcrm -s`, or for "segment" `ipcrm -m`, does."""
+    """What `ipcrm -s`, or for "segment" `ipcrm -m`, does; over POSIX, `rm`."""
+    if pair.ipc == "posix":
+        (segment_file(pair) if name == "segment" else semaphore_file(pair, name)).unlink()
+        return
     place = place_of(pair.key_path)
     if name == "segment":
         sysv.remove_segment(sysv.open_segment(place.segment_key))
@@ -136,12 +139,6 @@ def test_a_semaphore_under_a_writer_that_waits_until_all_is_read(pair: Pair, nam
     assert not objects_of(pair)
 
 
-def writers(pair: Pair) -> int | None:
-    """How many are there; None while there is no channel, or its semaphore is gone."""
-    status = pair.status()
-    return status["semaphores"]["writers"]["value"] if status else None
-
-
 def start_held_up_reader(pair: Pair, transfer: Transfer) -> subprocess.Popen[bytes]:
     """A reader in the middle of a record, at a pipe that is full and that nobody empties yet."""
     reader = pair.start("reader", "--quiet", bufsize=0)
@@ -174,7 +171,7 @@ def test_a_semaphore_under_a_transfer(pair: Pair, name: str) -> None:
     ), received
     if len(arrived) < len(transfer.data):
         again = pair.start("writer", "--quiet", "--file", transfer.source, "--resume")
-        wait_until(lambda: again.poll() is not None or writers(pair), "the writer's joining")
+        wait_until(lambda: again.poll() is not None or value_of(pair, "writers"), "the writer's joining")
         rest = pair.read("--quiet")
         assert (finish(again).code, rest.code) == (0, 1), rest
         assert rest.err == headless(0, len(arrived))
@@ -223,9 +220,7 @@ def test_the_segment_under_a_reader_that_has_enough(pair: Pair) -> None:
     assert pair.write("--quiet", "--file", pair.directory / "record").code == 0
     assert pair.write("--quiet", "lost").code == 0
     reader = pair.start("reader", "--quiet", "--count", 1)
-    wait_until(
-        lambda: (status := pair.status()) and status["semaphores"]["reader_turn"]["value"] == 0, "the reader's turn"
-    )
+    wait_until(lambda: is_taken(pair, "reader_turn"), "the reader's turn")
     remove(pair, "segment")
     done = finish(reader)
     assert (done.code, done.out) == (1, data), done

@@ -57,7 +57,7 @@ def test_replaced_between_writer_and_reader(pair: Pair) -> None:
     _replace(pair.key_path)
     done = pair.read("--quiet", "--timeout", 0.3)
     assert (done.code, done.err) == (124, "reader: gave up after 0.3 s of waiting for a channel; start writer.py\n")
-    assert Pair(before, pair.directory).read("--quiet").out == b"kept\n"
+    assert Pair(before, pair.directory, ipc=pair.ipc).read("--quiet").out == b"kept\n"
 
 
 def test_a_file_that_may_only_be_read(pair: Pair) -> None:
@@ -94,7 +94,7 @@ def test_a_read_only_mount(pair: Pair, name: str) -> None:
     key_path = disk / name
     key_path.touch()
     mounting = [*private_mounts(), "sh", "-c", READ_ONLY_MOUNT, "sh"]
-    on_it = Pair(key_path, pair.directory, mounting, {"DISK": str(disk)})
+    on_it = Pair(key_path, pair.directory, mounting, {"DISK": str(disk)}, ipc=pair.ipc)
     written = on_it.write("--quiet", "kept")
     assert (written.code, written.err) == (0, "")
     assert on_it.read("--quiet").out == b"kept\n"
