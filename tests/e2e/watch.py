@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import posix_ipc
+import posix_ipc  # type: ignore[import-not-found, unused-ignore]
 import sysv_ipc
 
 from common.ipc.family import Names
