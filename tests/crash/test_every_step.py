@@ -17,7 +17,6 @@ from tests.crash.driver import Stage
 from tests.crash.roles import ROLES
 from tests.crash.stepper import Strike
 from tests.crash.sweep import ENOUGH, sweep
-from tests.families import only
 from tests.helpers import ROOT
 
 SWEEP = (sys.executable, "-m", "tests.crash.sweep")
@@ -66,7 +65,6 @@ def test_a_broken_promise_is_reported(key_path: Path, monkeypatch: pytest.Monkey
     assert result.failures[0].startswith("liar, step 7: ") and "a broken promise" in result.failures[0]
 
 
-@only("sysv", "it is about the sweep itself")
 @pytest.mark.parametrize("role", ["remover", "interrupted_reader_of_a_file"])
 def test_a_victim_that_survives_its_only_step_proves_nothing(role: str, key_path: Path) -> None:
     words = ["--role", role, "--stride", 0, "--offset", 1_000_000, "--key-path", key_path]

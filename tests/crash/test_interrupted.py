@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.crash.roles import INTERRUPTIONS
+from tests.families import slow_over_posix
 from tests.helpers import ROOT
 
-# A prime, so that the steps of the roles, which share most of their lines, do not fall on the same ones.
-STRIDE = 43
+# Primes, so that the steps of the roles, which share most of their lines, do not fall on the same ones.
+STRIDE = {"sysv": 43, "posix": 131}
+STRIDE_IN_A_SLOT = {"sysv": 1, "posix": 3}
 
 interrupted_roles = pytest.mark.parametrize("role", INTERRUPTIONS)
 
@@ -31,14 +33,17 @@ def interruptions(ipc: str, role: str, key_path: Path, *words: object) -> int:
     return int(found[1])
 
 
+@slow_over_posix
 @interrupted_roles
 def test_interrupted_at_every_step(ipc: str, role: str, key_path: Path) -> None:
     """From the start of the program to its end, in strides."""
     first = list(INTERRUPTIONS).index(role) + 1
-    assert interruptions(ipc, role, key_path, "--stride", STRIDE, "--offset", first) >= 25
+    assert interruptions(ipc, role, key_path, "--stride", STRIDE[ipc], "--offset", first) >= 25 * 43 // STRIDE[ipc]
 
 
+@slow_over_posix
 @interrupted_roles
 def test_interrupted_at_every_line_of_a_slot(ipc: str, role: str, key_path: Path) -> None:
     """Every line that the second slot takes: writing it out in several pieces, and its commit."""
-    assert interruptions(ipc, role, key_path, "--within", "_consume:2") >= 60
+    stride = STRIDE_IN_A_SLOT[ipc]
+    assert interruptions(ipc, role, key_path, "--within", "_consume:2", "--stride", stride) >= 60 // stride
