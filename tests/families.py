@@ -33,3 +33,5 @@ def families(names: str, values: Sequence[Any], posix: Sequence[Any]) -> pytest.
 
 
 slow_over_posix = pytest.mark.parametrize("ipc", ["sysv", pytest.param("posix", marks=pytest.mark.slow)])
+
+both = pytest.mark.parametrize("ipc", ["sysv", "posix"])  # where the fixture `ipc` is not the one above

@@ -13,10 +13,9 @@ import subprocess
 import pytest
 
 from common.layout import SEMAPHORES
-from tests.e2e.watch import is_taken, objects_of, segment_file, semaphore_file, sleeps_on, value_of
-from tests.faults.tools import SLOT_SIZE, SLOTS, Transfer
+from tests.e2e.watch import is_taken, objects_of, sleeps_on, value_of
+from tests.faults.tools import SLOT_SIZE, SLOTS, Transfer, remove
 from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
-from tests.in_process import place_of, sysv
 from tests.said import broken_off, headless, semaphore_removed, unfinished
 
 every_semaphore = pytest.mark.parametrize("name", SEMAPHORES)
@@ -28,18 +27,6 @@ LOST_IT = (
     " the channel and start again, as the user who made it: the first to start makes the semaphores anew,"
     " and no record is lost"
 )
-
-
-def remove(pair: Pair, name: str) -> None:
-    """What `ipcrm -s`, or for "segment" `ipcrm -m`, does; over POSIX, `rm`."""
-    if pair.ipc == "posix":
-        (segment_file(pair) if name == "segment" else semaphore_file(pair, name)).unlink()
-        return
-    place = place_of(pair.key_path)
-    if name == "segment":
-        sysv.remove_segment(sysv.open_segment(place.segment_key))
-    else:
-        sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
 
 
 def complains(program: str, name: str, error: str) -> bool:

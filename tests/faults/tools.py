@@ -12,7 +12,10 @@ from random import Random
 
 import pytest
 
+from common.layout import SEMAPHORES
+from tests.e2e.watch import segment_file, semaphore_file
 from tests.helpers import PATIENCE, Finished, Pair, finish, is_root, wait_until
+from tests.in_process import place_of, sysv
 
 SLOTS, SLOT_SIZE = 4, 16 * 1024
 RING = ("--slots", SLOTS, "--slot-size", SLOT_SIZE)
@@ -59,6 +62,18 @@ def powerless(pair: Pair) -> Pair:
     if not shutil.which("setpriv"):
         pytest.skip("taking rights from root needs setpriv: install util-linux")
     return pair.under("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+
+
+def remove(pair: Pair, name: str) -> None:
+    """What `ipcrm -s`, or for "segment" `ipcrm -m`, does; over POSIX, `rm`."""
+    if pair.ipc == "posix":
+        (segment_file(pair) if name == "segment" else semaphore_file(pair, name)).unlink()
+        return
+    place = place_of(pair.key_path)
+    if name == "segment":
+        sysv.remove_segment(sysv.open_segment(place.segment_key))
+    else:
+        sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
 
 
 class Transfer:

@@ -16,9 +16,11 @@ import sysv_ipc
 from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel
 from common.ipc.sysv import SysvObjects
 from common.layout import SEMAPHORES
-from tests.faults.tools import private_mounts
+from tests.e2e.watch import objects_of
+from tests.families import both, only
+from tests.faults.tools import private_mounts, remove
 from tests.helpers import Pair, wait_until
-from tests.in_process import FAMILY, as_nobody, objects, place_of, python, sysv
+from tests.in_process import FAMILIES, FAMILY, as_nobody, place_of, python, sysv
 from tests.lab.shell import STRANGER, second_user
 
 
@@ -27,14 +29,6 @@ def family_of(pair: Pair) -> SysvObjects:
     found = find_channel(FAMILY, place_of(pair.key_path), observe=True)
     assert isinstance(found, SysvObjects)
     return found
-
-
-def ipcrm(pair: Pair, name: str) -> None:
-    place = place_of(pair.key_path)
-    if name == "segment":
-        sysv.remove_segment(sysv.open_segment(place.segment_key))
-    else:
-        sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
 
 
 # A user namespace in which no uid of the world outside has a number: all of them read as 65534
@@ -51,22 +45,25 @@ def of_a_stranger(pair: Pair) -> None:
     """A channel that another user made, open to everybody, with a record in it that nobody has read."""
     second_user()  # root, or skip
     with as_nobody():
-        create_channel(FAMILY, place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
+        create_channel(FAMILIES[pair.ipc], place_of(pair.key_path), DEFAULT_GEOMETRY, 0o666).detach()
     assert pair.write("--quiet", "kept").code == 0
 
 
+@both
 def test_a_remove_that_the_kernel_refuses_destroys_nothing(pair: Pair) -> None:
     """In there we and the owner have one uid to the eye, and the kernel knows better."""
     of_a_stranger(pair)
     done = pair.under(*strange_namespace()).write("--quiet", "--remove")
     assert (done.code, done.out) == (1, b""), done
-    assert done.err.startswith("writer: shmctl(") and ": EPERM (" in done.err and done.err.count("\n") == 1, done
+    call = {"sysv": "shmctl", "posix": "fchmod"}[pair.ipc]
+    assert done.err.startswith(f"writer: {call}(") and ": EPERM (" in done.err and done.err.count("\n") == 1, done
     status = pair.status()
     assert status and status["header"]["state"] == "open"
     assert pair.write("--quiet", "more").code == 0
     assert pair.read("--quiet").out == b"kept\nmore\n"
 
 
+@both
 def test_a_reader_that_may_not_remove_finishes_nothing(pair: Pair) -> None:
     of_a_stranger(pair)
     done = pair.under(*strange_namespace()).read("--quiet")
@@ -78,35 +75,37 @@ def test_a_reader_that_may_not_remove_finishes_nothing(pair: Pair) -> None:
     assert pair.read("--quiet").out == b"more\n"
 
 
+@both
 def test_semaphores_are_not_made_anew_by_whom_the_kernel_refuses(pair: Pair) -> None:
     of_a_stranger(pair)
     for name in SEMAPHORES:
-        ipcrm(pair, name)
+        remove(pair, name)
     done = pair.under(*strange_namespace()).write("--quiet", "intruding")
     assert done.code == 1 and ": EPERM (" in done.err and done.err.count("\n") == 1, done
-    assert objects(place_of(pair.key_path)) == ["segment"]
+    assert objects_of(pair) == ["segment"]
     assert pair.write("--quiet", "--remove").code == 0
 
 
 def test_orphans_are_not_cleared_by_whom_the_kernel_refuses(pair: Pair) -> None:
     """Not even the first, which is ours: all of it or nothing."""
     of_a_stranger(pair)
-    ipcrm(pair, "segment")
-    ipcrm(pair, "full_slots")
+    remove(pair, "segment")
+    remove(pair, "full_slots")
     sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[0], sysv_ipc.IPC_CREX, 0o600)
     done = pair.under(*strange_namespace()).write("--quiet", "--remove")
     assert done.code == 1 and ": EPERM (" in done.err and done.err.count("\n") == 1, done
-    assert objects(place_of(pair.key_path)) == list(SEMAPHORES)
+    assert objects_of(pair) == list(SEMAPHORES)
     for name in SEMAPHORES:
-        ipcrm(pair, name)
+        remove(pair, name)
 
 
+@both
 def test_whoever_may_remove_may_do_so_in_any_namespace(pair: Pair) -> None:
     for program, arguments, out in (("writer", ("--remove",), b""), ("reader", (), b"ours\n")):
         assert pair.write("--quiet", "ours").code == 0
         done = pair.under(*strange_namespace()).run(program, "--quiet", *arguments)
         assert (done.code, done.out, done.err) == (0, out, "")
-        assert objects(place_of(pair.key_path)) == []
+        assert objects_of(pair) == []
 
 
 ASK = """
@@ -161,6 +160,7 @@ def test_a_semaphore_that_may_not_be_removed_keeps_the_channel(pair: Pair) -> No
 # Another user's channel
 
 
+@only("sysv", "who gave a POSIX object away can do no more to it than others")
 def test_a_mode_of_our_own_is_not_promised_in_a_bait(pair: Pair) -> None:
     """He made it, and gave it to us: as its creator he may still read it, whatever its mode."""
     stranger = second_user()
@@ -176,11 +176,12 @@ def test_a_mode_of_our_own_is_not_promised_in_a_bait(pair: Pair) -> None:
     assert f"is not ours alone: uid {STRANGER} made it\n" in received.err, received
 
 
+@only("sysv", "POSIX knows no maker: only the owner makes them anew")
 def test_semaphores_made_anew_go_to_the_owner_of_the_segment(pair: Pair) -> None:
     stranger = second_user()
     assert pair.write("--quiet", "--mode", "0600", "his").code == 0
     assert pair.write("--quiet", "--chown", f"{STRANGER}:{STRANGER}").code == 0
-    ipcrm(pair, "writers")
+    remove(pair, "writers")
     assert "made all five anew" in pair.write("his too").err
     received = pair.under(*stranger).read("--quiet")
     assert (received.code, received.out, received.err) == (0, b"his\nhis too\n", "")
@@ -195,7 +196,7 @@ def orphaned(pair: Pair) -> list[int]:
     family = family_of(pair)
     ids = [family.semaphores.open(index).id for index in range(len(SEMAPHORES))]
     family.detach()
-    ipcrm(pair, "segment")
+    remove(pair, "segment")
     return ids
 
 
@@ -204,19 +205,19 @@ def assert_kept(pair: Pair, ids: list[int], why: str) -> None:
     for done in (pair.write("--quiet", "--remove"), pair.write("--quiet", "new")):
         assert done.code == 1 and done.err.count("\n") == 1, done
         assert done.err.endswith(f"ipcrm -s {' -s '.join(map(str, ids))}\n"), done
-        assert objects(place_of(pair.key_path)) == list(SEMAPHORES)
+        assert objects_of(pair) == list(SEMAPHORES)
     assert why in pair.write("--quiet", "--remove").err
 
 
 def test_orphans_with_a_semaphore_of_another_user_are_kept(pair: Pair) -> None:
     second_user()
     ids = orphaned(pair)
-    ipcrm(pair, "empty_slots")
+    remove(pair, "empty_slots")
     with as_nobody():
         ids[1] = sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[1], sysv_ipc.IPC_CREX, 0o666).id
     assert_kept(pair, ids, f"semaphore {ids[1]} (it is uid {STRANGER}'s and uid {STRANGER} made it)")
     for name in SEMAPHORES:
-        ipcrm(pair, name)
+        remove(pair, name)
 
 
 SLEEP = "import sys, sysv_ipc; sysv_ipc.Semaphore(int(sys.argv[1])).{}()"
@@ -234,14 +235,14 @@ def test_orphans_that_a_process_sleeps_on_are_kept(pair: Pair, index: int, sleep
         finally:
             sleeper.kill()
     assert pair.write("--quiet", "--remove").code == 0
-    assert objects(place_of(pair.key_path)) == []
+    assert objects_of(pair) == []
 
 
 def test_remove_says_what_was_gone_and_what_stays(pair: Pair) -> None:
     """Somebody else's semaphore in the place of one of ours stays; the user's word, said again, clears it."""
     assert pair.write("--quiet", "hello").code == 0
-    ipcrm(pair, "writers")
-    ipcrm(pair, "full_slots")
+    remove(pair, "writers")
+    remove(pair, "full_slots")
     other = sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[0], sysv_ipc.IPC_CREX, 0o600, 1)
     done = pair.write("--quiet", "--remove")
     assert done.code == 1 and done.err.count("\n") == 1, done
@@ -249,9 +250,9 @@ def test_remove_says_what_was_gone_and_what_stays(pair: Pair) -> None:
         "writer: shmctl(IPC_RMID): removed 3 semaphores"
         f" (writers was gone; left semaphore {other.id} (full_slots): the channel does not note it), marked segment"
     ), done
-    assert objects(place_of(pair.key_path)) == ["full_slots"]
+    assert objects_of(pair) == ["full_slots"]
     assert pair.write("--quiet", "--remove").code == 0
-    assert objects(place_of(pair.key_path)) == []
+    assert objects_of(pair) == []
 
 
 # No /proc
@@ -265,7 +266,7 @@ def without_proc() -> list[str]:
     return without
 
 
-@pytest.mark.parametrize("adopts", [False, True])
+@pytest.mark.parametrize(("ipc", "adopts"), [("sysv", False), ("sysv", True), ("posix", False)])
 def test_nothing_needs_proc(pair: Pair, adopts: bool) -> None:
     """Not even the look at a semaphore that a dead creator may have left."""
     if adopts:
@@ -282,5 +283,5 @@ def test_a_semaphore_of_somebody_else_is_refused_without_proc(pair: Pair) -> Non
     foreign.release()
     done = pair.under(*without_proc()).write("--quiet", "hello")
     assert done.code == 1 and done.err.startswith(f"writer: semaphore {foreign.id} has our key"), done
-    assert objects(place_of(pair.key_path)) == ["writer_turn"]
+    assert objects_of(pair) == ["writer_turn"]
     foreign.remove()

@@ -36,8 +36,11 @@ from common.layout import (
     Header,
     read_geometry,
 )
-from tests.helpers import PATIENCE, Pair, clear_away, finish, left_behind, wait_until
-from tests.in_process import FAMILY, LISTENER, as_nobody, place_of, sysv
+from tests.e2e.watch import segment_file, segments, semaphore
+from tests.families import both
+from tests.faults.tools import remove
+from tests.helpers import PATIENCE, Pair, clear_away, finish, wait_until
+from tests.in_process import FAMILIES, FAMILY, LISTENER, as_nobody, place_of, sysv
 from tests.lab.calls import calls_in
 from tests.lab.shell import ended, second_user, start, strace
 
@@ -107,6 +110,7 @@ REFUSED = [(mode, command) for mode in ("0600", "0640", "0644") for command in T
 REFUSED += [("0666", command) for command in CHANGING]
 
 
+@both
 @pytest.mark.parametrize(("mode", "command"), REFUSED)
 def test_our_programs_tell_another_user_so(pair: Pair, mode: str, command: tuple[str, ...]) -> None:
     program, *arguments = command
@@ -141,12 +145,13 @@ def test_root_without_the_right_to_remove_changes_nothing(pair: Pair) -> None:
 def _observing(pair: Pair) -> Iterator[memoryview]:
     doorway = FlockDoorway(str(pair.key_path), Patience(PATIENCE, LISTENER))
     with doorway:
-        family = find_channel(FAMILY, Place.of(sysv, str(pair.key_path), 0, doorway.identity()), observe=True)
+        family = find_channel(FAMILIES[pair.ipc], place_of(pair.key_path), observe=True)
     yield family.memory
     family.detach()
     doorway.close()
 
 
+@both
 def test_an_observer_cannot_write(pair: Pair) -> None:
     """Neither through the memoryview, which refuses, nor past it: the kernel has mapped the pages read-only."""
     pair.write("hello")
@@ -158,7 +163,8 @@ def test_an_observer_cannot_write(pair: Pair) -> None:
         with pytest.raises(TypeError):
             header.tail = 1
         header.release()
-        mapped = [line.split()[1] for line in Path("/proc/self/maps").read_text().splitlines() if "SYSV" in line]
+        name = {"sysv": "SYSV", "posix": str(segment_file(pair))}[pair.ipc]
+        mapped = [line.split()[1] for line in Path("/proc/self/maps").read_text().splitlines() if name in line]
         assert mapped == ["r--s"]
     assert pair.read().out == b"hello\n"
 
@@ -195,17 +201,20 @@ def test_everything_is_born_with_the_mode_asked_for(pair: Pair, mode: int, umask
 
 def _modes(pair: Pair) -> list[int]:
     """The mode of the segment and of each semaphore, as the kernel has it."""
-    return [row["perms"] for row in left_behind(_keys(pair))]
+    found = [*segments(pair), *(semaphore(pair, name) for name in SEMAPHORES)]
+    return [facts.mode for facts in found if facts]
 
 
+@both
 def test_semaphores_made_anew_have_the_mode_of_the_segment(pair: Pair) -> None:
     pair.write("--mode", "0600", "hello")
-    sysv_ipc.remove_semaphore(_lasting(pair)["semaphores"]["writers"]["id"])
+    remove(pair, "writers")
     assert pair.write("again").code == 0
     assert _modes(pair) == [0o600] * 6
     assert pair.read().out == b"hello\nagain\n"
 
 
+@both
 def test_a_new_segment_shows_nothing_of_an_old_one(pair: Pair) -> None:
     (pair.directory / "secret").write_bytes(b"secret" * 100_000)
     for _ in range(2):
@@ -306,10 +315,11 @@ def test_a_key_path_swapped_under_us_joins_nothing(pair: Pair) -> None:
     assert pair.read().out == b"hello\n"
 
 
+@both
 def test_a_symbolic_link_is_the_file_behind_it(pair: Pair) -> None:
     link = pair.directory / "link"
     link.symlink_to(pair.key_path)
-    through_link = Pair(link, pair.directory)
+    through_link = Pair(link, pair.directory, ipc=pair.ipc)
     assert through_link.write("hello").code == 0
     assert pair.read().out == b"hello\n"
 
@@ -327,6 +337,7 @@ def test_a_foreign_semaphore_is_refused_untouched(pair: Pair) -> None:
         semaphore.remove()
 
 
+@both
 def test_a_held_doorway_only_delays(pair: Pair) -> None:
     """Anybody who may read the key path can hold its lock. That stops us; it gives him nothing."""
     with open(pair.key_path) as held:
@@ -338,6 +349,7 @@ def test_a_held_doorway_only_delays(pair: Pair) -> None:
     assert pair.read().out == b"hello\n"
 
 
+@both
 @pytest.mark.parametrize("arguments", [(), ("--count", "1"), ("--output", "copy")], ids=str)
 def test_a_reader_that_may_not_remove_says_who_has_to(pair: Pair, arguments: tuple[str, ...]) -> None:
     pair.write("--mode", "0666", "hello")
@@ -353,6 +365,7 @@ def test_a_reader_that_may_not_remove_says_who_has_to(pair: Pair, arguments: tup
     assert pair.write("--remove").code == 0
 
 
+@both
 @pytest.mark.parametrize("arguments", [(), ("--keep",)], ids=str)
 def test_an_output_that_is_gone_is_not_said_to_have_all(pair: Pair, arguments: tuple[str, ...]) -> None:
     """Of two errors, the one that lost something."""
