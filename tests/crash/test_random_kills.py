@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.doomed import start_doomed
+from tests.families import slow_over_posix
 from tests.helpers import PATIENCE, Pair, finish, wait_until
 
 SIZE = 64 * 1024 * 1024
@@ -53,6 +54,7 @@ class Mortal:
 
 
 @pytest.mark.parametrize("seed", [1])
+@slow_over_posix
 def test_fifty_random_kills_in_one_transfer(pair: Pair, tmp_path: Path, seed: int) -> None:
     luck = random.Random(seed)
     content, output = tmp_path / "content", tmp_path / "output"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.launch import Child
 from tests.e2e.watch import is_taken, key_of, sleeps_on, state_of
-from tests.families import only
+from tests.families import only, slow_over_posix
 from tests.helpers import PATIENCE, Pair, finish, wait_until
 
 ONE_SLOT = ("--slots", 1, "--slot-size", "4K")
@@ -77,6 +77,7 @@ def reader_in_its_turn(pair: Pair) -> Child:
     return reader
 
 
+@slow_over_posix
 def test_a_reader_behind_a_stopped_writer(pair: Pair) -> None:
     writer = writer_in_its_turn(pair)
     reader = start(pair, "reader")
@@ -86,6 +87,7 @@ def test_a_reader_behind_a_stopped_writer(pair: Pair) -> None:
     assert_ends(reader, b"hello\n")
 
 
+@slow_over_posix
 def test_a_writer_behind_a_stopped_reader(pair: Pair) -> None:
     reader = reader_in_its_turn(pair)
     with stopped(reader) as somebody:
@@ -99,6 +101,7 @@ def test_a_writer_behind_a_stopped_reader(pair: Pair) -> None:
     assert_ends(writer)
 
 
+@slow_over_posix
 def test_a_writer_that_waits_for_a_stopped_reader_to_read_it_all(pair: Pair) -> None:
     reader = reader_in_its_turn(pair)
     with stopped(reader) as somebody:
@@ -108,6 +111,7 @@ def test_a_writer_that_waits_for_a_stopped_reader_to_read_it_all(pair: Pair) -> 
     assert_ends(writer)
 
 
+@slow_over_posix
 def test_a_writer_behind_a_stopped_writer(pair: Pair) -> None:
     first = writer_in_its_turn(pair)
     with stopped(first) as somebody:
@@ -119,6 +123,7 @@ def test_a_writer_behind_a_stopped_writer(pair: Pair) -> None:
     assert_ends(first_out, b"first\nsecond\n")
 
 
+@slow_over_posix
 def test_a_writer_behind_an_idle_writer(pair: Pair) -> None:
     """Who is neither stopped nor gone is only named."""
     first, second = writer_in_its_turn(pair), start(pair, "writer", "second")

@@ -27,7 +27,7 @@ from tests.e2e.watch import (
     sleeps_on,
     value_of,
 )
-from tests.families import families, only
+from tests.families import families, only, slow_over_posix
 from tests.helpers import Pair, finish, is_root, wait_until
 
 PAGE = 4096
@@ -200,6 +200,7 @@ class TestTimeout:
             f"{program}: gave up after 0.2 s of waiting for the lock on {pair.key_path}, which another process holds\n"
         )
 
+    @slow_over_posix
     def test_counts_only_time_without_progress(self, pair: Pair) -> None:
         """A transfer may take longer than --timeout as long as something comes."""
         reader = pair.start("reader", "--timeout", 3)
