@@ -10,7 +10,7 @@ import pytest
 
 from tests.crash.doomed import RING, run_doomed, start_doomed, tear_writer
 from tests.crash.driver import CONTENT, SLOT_SIZE
-from tests.e2e.watch import attached
+from tests.e2e.watch import attached, shut_doorway
 from tests.helpers import PATIENCE, Finished, Pair, finish, wait_until
 
 
@@ -219,17 +219,23 @@ def test_whoever_finds_it_finished_judges_by_the_same_counts(
 ) -> None:
     """One reader finishes the channel, or dies when it has stored so; the other one waited for its turn."""
     writer = pair.start("writer", "--quiet", "--lines", *RING)
-    wait_until(lambda: attached(pair) == 1, "the writer")
+    wait_until(lambda: joined(pair) == 1, "the writer")
     first = start_doomed(pair, "remove:2", "reader") if dies else pair.start("reader", "--quiet")
     wait_until(lambda: (status := pair.status()) and status["header"]["reader_pid"], "its turn")
     second = pair.start("reader", "--quiet", *options)
-    wait_until(lambda: attached(pair) == 3, "the other reader")
+    wait_until(lambda: joined(pair) == 3, "the other reader")
     writer.kill()
     assert first.wait(PATIENCE) == (-signal.SIGKILL if dies else 1)
     if options:
-        wait_until(lambda: not attached(pair), "that it waits for another channel")
+        wait_until(lambda: not joined(pair), "that it waits for another channel")
         assert pair.write("next").code == 0
     assert_broken_off(finish(second), b"next\n" if options else b"", "nothing was sent")
+
+
+def joined(pair: Pair) -> int:
+    """How many processes have the channel attached and are no longer inside the doorway, where they judge it."""
+    with shut_doorway(pair):
+        return attached(pair)
 
 
 # A torn record
