@@ -836,8 +836,7 @@ def test_lines_that_are_noted_as_taken_are_not_taken_again(local: Local) -> None
 def test_lines_behind_those_that_were_taken_before_are_counted_once(local: Local) -> None:
     writer, stopped, reader = local.writer(), local.reader(), local.reader()
     writer.send_lines(LINES_SENT, 4)
-    assert isinstance(stopped.objects, SysvObjects)
-    stopped.objects.full_slots = Unlucky(stopped.objects.full_slots, lucky=1)  # type: ignore[assignment]
+    vars(stopped.objects)["full_slots"] = Unlucky(stopped.objects.full_slots, lucky=1)
     assert stopped.receive(Collector(), 1) == (1, None)
     with pytest.raises(Died):
         stopped.receive(Collector(), 2)
@@ -859,8 +858,7 @@ def test_an_interrupted_writer_counts_what_is_published(
     local: Local, size: int, lucky: int, counted: tuple[int, int]
 ) -> None:
     writer = local.writer()
-    assert isinstance(writer.objects, SysvObjects)
-    writer.objects.full_slots = Unlucky(writer.objects.full_slots, lucky)  # type: ignore[assignment]
+    vars(writer.objects)["full_slots"] = Unlucky(writer.objects.full_slots, lucky)
     with pytest.raises(Died):
         send(writer, bytes(size))
     assert sum(slot.length for slot in slots(writer)) == counted[1]
@@ -873,8 +871,7 @@ def test_an_interrupted_reader_counts_what_is_committed(
 ) -> None:
     writer, stopped = local.writer(), local.reader()
     send(writer, bytes(size))
-    assert isinstance(stopped.objects, SysvObjects)
-    stopped.objects.empty_slots = Unlucky(stopped.objects.empty_slots, lucky)  # type: ignore[assignment]
+    vars(stopped.objects)["empty_slots"] = Unlucky(stopped.objects.empty_slots, lucky)
     with pytest.raises(Died):
         stopped.receive(Collector())
     assert size - sum(slot.length for slot in slots(stopped)) == counted[1]
@@ -883,9 +880,8 @@ def test_an_interrupted_reader_counts_what_is_committed(
 
 def test_lines_are_counted_when_the_commit_of_their_slot_is_interrupted(local: Local) -> None:
     writer, reader = local.writer(), local.reader()
-    assert isinstance(writer.objects, SysvObjects) and isinstance(reader.objects, SysvObjects)
-    writer.objects.full_slots = Unlucky(writer.objects.full_slots)  # type: ignore[assignment]
-    reader.objects.empty_slots = Unlucky(reader.objects.empty_slots)  # type: ignore[assignment]
+    vars(writer.objects)["full_slots"] = Unlucky(writer.objects.full_slots)
+    vars(reader.objects)["empty_slots"] = Unlucky(reader.objects.empty_slots)
     with pytest.raises(Died):
         writer.send_lines(LINES_SENT, 4)
     with pytest.raises(Died):
