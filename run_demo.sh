@@ -110,7 +110,7 @@ one_at_a_time() {
 }
 
 set_up_demo() {
-    one_at_a_time set_up requirements.txt rich sysv_ipc
+    one_at_a_time set_up requirements.txt rich sysv_ipc posix_ipc
 }
 
 set_up_tests() {
@@ -371,7 +371,7 @@ run_tests() {
     "$python" -m ruff check .
     "$python" -m ruff format --check .
     "$python" -m mypy
-    exec "$python" -m pytest -n 2 "$@"
+    exec "$python" -m pytest -n 3 "$@"
 }
 
 # pane PROGRAM [OPTION ...]: one side of the tmux window, which stays until Enter so that the end can be read.

@@ -69,7 +69,7 @@ def test_every_other_python_runs_all_that_is_not_slow(machine: Machine) -> None:
     said = done.stdout.splitlines()
     assert said[0] == "the test command: test"
     assert [line for line in said if " -m pytest " in line] == [
-        f"{version}: -m pytest -n 2 --quiet -m not slow" for version in ("3.10", "3.12")
+        f"{version}: -m pytest -n 3 --quiet -m not slow" for version in ("3.10", "3.12")
     ]
     assert said[-3:] == ["passed: the test command 3.10 3.12", "failed: none", "not found: 3.13 3.14"]
 

@@ -284,7 +284,7 @@ def test_a_failing_pip_says_what_to_do(project: Project, log: str, advice: str) 
 
 @pytest.mark.parametrize(
     ("failing", "code", "last"),
-    [("", 0, "pytest -n 2 -k resume"), ("ruff", 1, "ruff check ."), ("mypy", 1, "mypy"), ("pytest", 5, "pytest")],
+    [("", 0, "pytest -n 3 -k resume"), ("ruff", 1, "ruff check ."), ("mypy", 1, "mypy"), ("pytest", 5, "pytest")],
 )
 def test_the_test_verb_is_honest(project: Project, tmp_path: Path, failing: str, code: int, last: str) -> None:
     project.pretend_set_up(f'[[ $1 == -c ]] && exit; shift; echo "$*"; [[ $1 == "{failing}" ]] && exit {code}; exit 0')

@@ -56,7 +56,7 @@ def temporary() -> set[Path]:
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 @pytest.mark.parametrize("side", ["writer", "reader"])
 def test_the_next_start_clears_it(key_path: Path, tmp_path: Path, side: str) -> None:
-    pair, log = Pair(key_path, tmp_path, "posix"), tmp_path / "log"
+    pair, log = Pair(key_path, tmp_path, ipc="posix"), tmp_path / "log"
     name = segment_name(place_of(key_path)).removeprefix("/")
     before = temporary()
     arguments = ["killed"] if side == "writer" else []
