@@ -191,6 +191,18 @@ ours() {
     ipcs -m -s | grep -F "${keys[@]/#/-e}" || true
 }
 
+# names: the files in /dev/shm that are named after our key.
+names() {
+    ls /dev/shm 2>/dev/null | grep -F "shmpair-${keys[0]#0x}" || true
+}
+
+show_names() {
+    local found
+    found=$(names)
+    printf '%s/dev/shm%s | %s\n' "$dim" "$plain" "${found:-nothing that is named after our key}" |
+        sed "2,\$s/^/         | /"
+}
+
 show_ours() {
     local found
     found=$(ours)
@@ -213,6 +225,9 @@ clean_up() {
     if [ -n "${key_path:-}" ] && [ -n "$(ours)" ]; then
         "$python" writer.py --key-path "$key_path" --quiet --remove || true
     fi
+    if [ -n "${key_path:-}" ] && [ -n "$(names)" ]; then
+        "$python" writer.py --key-path "$key_path" --ipc posix --quiet --remove || true
+    fi
     rm -rf "$scratch"
 }
 
@@ -227,7 +242,7 @@ choose_key_path() {
         for id in {1..6}; do
             printf -v "keys[id - 1]" '0x%02x%02x%04x' "$id" $((dev & 0xff)) $((ino & 0xffff))
         done
-        [ -n "$(ours)" ]
+        [ -n "$(ours)$(names)" ]
     do :; done
 }
 
@@ -303,6 +318,16 @@ show_many() {
     printf 'sorted, they are the 30000 lines that were sent: none lost, none twice, none torn\n'
 }
 
+show_posix() {
+    heading "6. The message of part 1 over POSIX (--ipc posix): names in /dev/shm in the place of keys"
+    writer --ipc posix hello
+    wait_all
+    show_names
+    reader --ipc posix
+    wait_all
+    show_names
+}
+
 status() {
     "$python" reader.py --key-path "$key_path" --status "$@" 2>&1
 }
@@ -312,7 +337,7 @@ show_nothing_left() {
     show_ours
     printf '%s%-8s $%s python reader.py --status\n' "$blue" reader "$plain"
     { status || true; } | prefix reader "$blue"
-    if [ -n "$(ours)" ]; then
+    if [ -n "$(ours)$(names)" ]; then
         stop "something is left"
     fi
 }
@@ -358,6 +383,7 @@ show_everything() {
     show_lines
     show_file
     show_many
+    show_posix
     show_nothing_left "After: nothing is left"
     show_time
 }

@@ -1,6 +1,7 @@
 """What the protocol asks of the floor above: one channel's IPC objects and its doorway, whoever provides them.
 
-The channel runs unchanged on System V objects (ipc/sysv.py) and on the simulated ones of tests/model.
+The channel runs unchanged on the objects of either family (ipc/sysv.py, ipc/posix.py) and on the simulated ones of
+tests/model.
 """
 
 from __future__ import annotations

@@ -139,6 +139,11 @@ def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
         calls = re.findall(rf"^{program}   \| (\w+)\(.*\) = ", part2, re.MULTILINE)
         assert (calls[0], calls[-1], set(calls)) == ("shmget", "shmdt", {"shmget", "shmat", "shmctl", "shmdt"})
     assert part2.count("reader   | shmget") <= 2  # there is none; there it is
+    posix = done.stdout.split("== 6.")[1].split("== After")[0]
+    assert re.search(
+        r"^/dev/shm \| sem\.shmpair-(\w{8})-\w{16}-\w+\n( {9}\| \S+\n){4} {9}\| shmpair-\1\n", posix, re.MULTILINE
+    )
+    assert "\nreader   > hello\n" in posix and posix.endswith("/dev/shm | nothing that is named after our key\n\n")
     sums = re.findall(r"^([0-9a-f]{64})  (sent|received)$", done.stdout, re.MULTILINE)
     assert sums[0][0] == sums[1][0]
     before, after = done.stdout.split("== 1.")[0], done.stdout.split("== After")[1]
