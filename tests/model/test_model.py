@@ -155,6 +155,7 @@ def test_two_readers_can_be_exchanged() -> None:
 def test_every_field_that_processes_share_is_simulated() -> None:
     """A new field of the header that is not the creator's alone has to be added to SimulatedHeader."""
     creators = {"version", "slot_count", "slot_size", "segment_size", "key_dev", "key_ino", "created_ns", "creator_pid"}
+    creators |= {"nonce"}
     fields = {name for name, value in vars(Header).items() if hasattr(value, "__set__") and hasattr(value, "offset")}
     assert fields - set(vars(SimulatedHeader)) == creators
 
