@@ -154,7 +154,7 @@ def test_every_call_of_ours_is_in_the_table(heading: str) -> None:
 
 
 def test_there_are_twenty_questions_each_with_its_proof() -> None:
-    exam = LAB_README.read_text().partition("## For the oral exam\n")[2]
+    exam = LAB_README.read_text().partition("## For the oral exam\n")[2].partition("\n## ")[0]
     questions = re.split(r"^(?=\*\*\d)", exam, flags=re.MULTILINE)[1:]
     assert [re.findall(r"^\*\*(\d+)\. .*\?\*\*", question) for question in questions] == [
         [str(number)] for number in range(1, 21)
