@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.ipc.family import Family
-from tests.helpers import Pair, clear_away, keys_of, kill_children
+from tests.helpers import Pair, clear_away, keys_of, kill_children, left_behind, left_in_dev_shm
 from tests.in_process import FAMILIES
 
 # A runner under nohup, or in the background of a script, would hand its deafness to every program that the tests start.
@@ -32,9 +32,10 @@ def key_path(tmp_path: Path) -> Iterator[Path]:
     for attempt in range(1000):
         path = tmp_path / f"key{attempt}"
         path.touch()
-        if path.stat().st_ino % workers == mine:
+        keys = keys_of(path)
+        # What a run that was killed has left is not this test's.
+        if path.stat().st_ino % workers == mine and not left_behind(keys) and not left_in_dev_shm(keys):
             break
-    keys = keys_of(path)
     yield path
     kill_children()
     left = clear_away(keys)
