@@ -113,10 +113,11 @@ REFUSED += [("0666", command) for command in CHANGING]
 @both
 @pytest.mark.parametrize(("mode", "command"), REFUSED)
 def test_our_programs_tell_another_user_so(pair: Pair, mode: str, command: tuple[str, ...]) -> None:
+    stranger = pair.under(*second_user(pair.ipc))
     program, *arguments = command
     pair.write("--mode", mode, "hello")
     before = _lasting(pair)
-    done = pair.under(*second_user()).run(program, "--quiet", *arguments)
+    done = stranger.run(program, "--quiet", *arguments)
     assert done.code == 1 and done.out == b"", done
     assert done.err.count("\n") == 1 and ("EACCES (" in done.err or "EPERM (" in done.err), done
     assert _lasting(pair) == before
@@ -352,11 +353,12 @@ def test_a_held_doorway_only_delays(pair: Pair) -> None:
 @both
 @pytest.mark.parametrize("arguments", [(), ("--count", "1"), ("--output", "copy")], ids=str)
 def test_a_reader_that_may_not_remove_says_who_has_to(pair: Pair, arguments: tuple[str, ...]) -> None:
+    stranger = pair.under(*second_user(pair.ipc))
     pair.write("--mode", "0666", "hello")
     copy = pair.directory / "copy"
     copy.touch()
     copy.chmod(0o666)
-    done = pair.under(*second_user()).read("--quiet", *arguments)
+    done = stranger.read("--quiet", *arguments)
     assert (done.code, done.out + copy.read_bytes()) == (1, b"hello\n"), done
     assert done.err == (
         "reader: EPERM: all that was in the channel has arrived, and removing it is not for us: its owner,"
@@ -369,6 +371,7 @@ def test_a_reader_that_may_not_remove_says_who_has_to(pair: Pair, arguments: tup
 @pytest.mark.parametrize("arguments", [(), ("--keep",)], ids=str)
 def test_an_output_that_is_gone_is_not_said_to_have_all(pair: Pair, arguments: tuple[str, ...]) -> None:
     """Of two errors, the one that lost something."""
+    stranger = pair.under(*second_user(pair.ipc))
     writer = pair.start("writer", "--quiet", "--mode", "0666", "--lines")
     assert writer.stdin
     writer.stdin.write(b"hello\n")
@@ -376,7 +379,7 @@ def test_an_output_that_is_gone_is_not_said_to_have_all(pair: Pair, arguments: t
     copy = pair.directory / "copy"
     copy.touch()
     copy.chmod(0o666)
-    reader = pair.under(*second_user()).start("reader", "--quiet", "--output", "copy", *arguments)
+    reader = stranger.start("reader", "--quiet", "--output", "copy", *arguments)
     wait_until(lambda: copy.read_bytes() == b"hello\n", "the record in the output")
     copy.unlink()
     assert finish(writer, b"").code == 0
