@@ -79,10 +79,10 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     },
     "channel.finish": {
         *("channel.objects", "channel.listener", "channel.patience", "channel.ending"),
-        *("channel.end", "channel.output"),
+        *("channel.end", "channel.output", "channel.fragments"),
     },
     "channel.read": {
-        *("channel.objects", "channel.listener", "channel.patience", "channel.end", "channel.output"),
+        *("channel.listener", "channel.end", "channel.output"),
         *("channel.fragments", "channel.finish", "channel.ring"),
     },
     "ipc.sysv_calls": {"ipc.calls"},

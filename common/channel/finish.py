@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from common.channel.end import End
 from common.channel.ending import Ending
+from common.channel.fragments import Expected
 from common.channel.listener import News
 from common.channel.objects import Doorway, Objects
 from common.channel.output import Output
@@ -34,6 +35,7 @@ class FinishingEnd(End):
         self.follow = follow
         self.resume = resume
         self.incomplete = False  # whether something is missing in what came out, or in the channel that ended
+        self._expected = Expected()
         self._began_at = self.ring.header.tail
         self._missed = 0  # writers that stopped before their end, as far as that was told
         self._told_torn = False  # whether a torn record was told
@@ -77,7 +79,8 @@ class FinishingEnd(End):
         if self.follow and self.ring.header.state == OPEN:
             self._notice_broken_off()
             return False
-        self._check_not_inside()
+        if self._expected.offset:
+            self._expected.check_tail(self.ring.header.tail)
         with self.doorway:
             ending = self.ending()
             if ending is Ending.TORN and not self.resume:
@@ -90,9 +93,6 @@ class FinishingEnd(End):
             if not self.keep and not (self.ring.header.state == FINISHED and self.objects.removed()):
                 self.remove(FINISHED)
         return True
-
-    def _check_not_inside(self) -> None:
-        """Raise BadSegment when the channel cannot end here: this end is inside a record."""
 
     def _settle_at_end(self, output: Output) -> None:
         self._refused = True

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from common.channel.end import Turn, process
 from common.channel.finish import FinishingEnd
-from common.channel.fragments import Expected, begins_inside, check_crc, measure_lines, where_it_begins
+from common.channel.fragments import begins_inside, check_crc, measure_lines, where_it_begins
 from common.channel.listener import News, Reason, Step
-from common.channel.objects import Doorway, Objects
 from common.channel.output import Output, Sink
-from common.channel.patience import Patience
 from common.channel.ring import fence
 from common.errors import BadSegment, Gone
 from common.layout import ABORTED, CHECKED, FINISHED, LINES, UNKNOWN, SlotHeader
@@ -29,19 +27,6 @@ class ReadEnd(FinishingEnd):
     `keep` removes nothing, `follow` never ends, `resume` continues the output of a reader that stopped and waits for
     a writer that continues its record.
     """
-
-    def __init__(
-        self,
-        objects: Objects,
-        doorway: Doorway,
-        patience: Patience,
-        *,
-        keep: bool = False,
-        follow: bool = False,
-        resume: bool = False,
-    ) -> None:
-        super().__init__(objects, doorway, patience, keep=keep, follow=follow, resume=resume)
-        self._expected = Expected()
 
     def receive(self, sink: Sink, at_most: int | None = None) -> Receipt | None:
         """Receive one record, or the up to `at_most` lines of one slot, straight from the slots into `sink`.
@@ -184,10 +169,6 @@ class ReadEnd(FinishingEnd):
         """Another reader that was not `interrupted` in its turn cannot have stopped inside a record."""
         if slot.taken and not interrupted and begins_inside(self.ring, number, slot):
             raise BadSegment(f"fragment {number} claims that {slot.taken} bytes are taken, inside a record")
-
-    def _check_not_inside(self) -> None:
-        if self._expected.offset:
-            self._expected.check_tail(self.ring.header.tail)
 
     def _settle(self, output: Output, number: int, slot: SlotHeader) -> None:
         """Before our first byte goes out: tell when it is not the first of its record."""

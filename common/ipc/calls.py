@@ -19,6 +19,12 @@ def key_text(key: int) -> str:
     return f"{key & 0xFFFFFFFF:#010x}"
 
 
+class Timespec(ctypes.Structure):
+    """struct timespec (<time.h>)."""
+
+    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+
 class Calls:
     """The calls of one program: each is told to its listener, in order, the failed ones too."""
 
@@ -38,6 +44,15 @@ class Calls:
             return result
         gone = number == errno.EIDRM or (number == errno.EINVAL and name in self.by_id)
         raise (Gone if gone else CallFailed)(name, arguments, number)
+
+    def cut_short(self, name: str, arguments: tuple[Any, ...]) -> None:
+        """Tell of a wait of which the handler of a signal raised before its result could be assigned.
+
+        errno is what the call left, if it was 0 before.
+        """
+        number = ctypes.get_errno()
+        if self.listener.call is not None:
+            self.listener.call(Call(name, arguments, -1 if number else 0, number))
 
     def make_key(self, path: str, project_id: int) -> int:
         """The key for `path` and `project_id` (1 to 255): its device, inode and the id, squeezed into 32 bits.

@@ -26,9 +26,8 @@ except ModuleNotFoundError:
         " or pip install -r requirements.txt"
     ) from None
 
-from common.channel.listener import Call
 from common.errors import CallFailed
-from common.ipc.calls import Calls
+from common.ipc.calls import Calls, Timespec
 
 PROT_READ, PROT_WRITE, MAP_SHARED = 1, 2, 1  # <sys/mman.h>
 MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x2, 0x10, 0x20
@@ -63,12 +62,6 @@ def _errno_of(error: Exception) -> int:
     return next((number for text, number in _TEXTS if text in str(error)), errno.EINVAL)
 
 
-class _Timespec(ctypes.Structure):
-    """struct timespec (<time.h>)."""
-
-    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
 _libc.mmap.restype = ctypes.c_ssize_t  # MAP_FAILED is -1
@@ -85,7 +78,7 @@ _sem_post.argtypes = _sem_trywait.argtypes = (ctypes.c_void_p,)
 _WAIT: str = "sem_clockwait" if hasattr(_libc, "sem_clockwait") else "sem_timedwait"
 _wait = getattr(_libc, _WAIT)
 _CLOCK: tuple[int, ...] = (time.CLOCK_MONOTONIC,) if _WAIT == "sem_clockwait" else ()
-_wait.argtypes = (ctypes.c_void_p, *(ctypes.c_int,) * len(_CLOCK), ctypes.POINTER(_Timespec))
+_wait.argtypes = (ctypes.c_void_p, *(ctypes.c_int,) * len(_CLOCK), ctypes.POINTER(Timespec))
 
 
 class ShmStat(NamedTuple):
@@ -379,17 +372,14 @@ class PosixCalls(Calls):
         """
         clock = _CLOCK[0] if _CLOCK else time.CLOCK_REALTIME
         until = time.clock_gettime_ns(clock) + int(timeout * 1_000_000_000)
-        limit = _Timespec(*divmod(until, 1_000_000_000))
+        limit = Timespec(*divmod(until, 1_000_000_000))
         address = semaphore.address
         arguments = (address, *_CLOCK, until / 1_000_000_000)
         ctypes.set_errno(0)
         try:
             result = _wait(address, *_CLOCK, ctypes.byref(limit))
         except BaseException:
-            # The handler of the signal that ended the call raised before its result could be assigned.
-            number = ctypes.get_errno()
-            if self.listener.call is not None:
-                self.listener.call(Call(_WAIT, arguments, -1 if number else 0, number))
+            self.cut_short(_WAIT, arguments)
             raise
         number = ctypes.get_errno() if result < 0 else 0
         self.done(_WAIT, arguments, result, number, (errno.ETIMEDOUT, errno.EINTR))

@@ -21,8 +21,7 @@ except ModuleNotFoundError:
         " or pip install -r requirements.txt"
     ) from None
 
-from common.channel.listener import Call
-from common.ipc.calls import Calls
+from common.ipc.calls import Calls, Timespec
 
 IPC_CREAT: int = sysv_ipc.IPC_CREAT
 IPC_EXCL: int = sysv_ipc.IPC_EXCL
@@ -112,12 +111,6 @@ class _Sembuf(ctypes.Structure):
     _fields_ = [("num", ctypes.c_ushort), ("op", ctypes.c_short), ("flags", ctypes.c_short)]
 
 
-class _Timespec(ctypes.Structure):
-    """struct timespec (<time.h>)."""
-
-    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
 _libc.semget.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
@@ -127,7 +120,7 @@ _libc.semtimedop.argtypes = (
     ctypes.c_int,
     ctypes.POINTER(_Sembuf),
     ctypes.c_size_t,
-    ctypes.POINTER(_Timespec),
+    ctypes.POINTER(Timespec),
 )
 _ONE = ctypes.c_size_t(1)  # semop has no argtypes: they would double the price of the hot path
 
@@ -470,16 +463,13 @@ class SysvCalls(Calls):
         never restarts this call after a signal (signal(7)), and the caller looks at head and tail anyway.
         """
         operation = _Sembuf(0, -1, semaphore.flags)
-        limit = _Timespec(int(timeout), int(timeout % 1 * 1_000_000_000))
+        limit = Timespec(int(timeout), int(timeout % 1 * 1_000_000_000))
         arguments = (semaphore.id, -1, operation.flags, timeout)
         ctypes.set_errno(0)
         try:
             result = _libc.semtimedop(semaphore.id, ctypes.byref(operation), 1, ctypes.byref(limit))
         except BaseException:
-            # The handler of the signal that ended the call raised before its result could be assigned.
-            number = ctypes.get_errno()
-            if self.listener.call is not None:
-                self.listener.call(Call("semtimedop", arguments, -1 if number else 0, number))
+            self.cut_short("semtimedop", arguments)
             raise
         number = ctypes.get_errno() if result < 0 else 0
         self.done("semtimedop", arguments, result, number, (errno.EAGAIN, errno.EINTR))

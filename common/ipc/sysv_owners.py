@@ -27,14 +27,20 @@ def remove_orphans(calls: SysvCalls, keys: tuple[int, ...]) -> Removal:
         )
     for _, semaphore in found:  # two users may read alike, see SysvObjects.check_removable
         calls.check_semaphore_removable(semaphore, calls.stat_semaphore(semaphore))
-    removed, gone = [], []
+    removed: list[str] = []
+    gone: list[str] = []
     for name, semaphore in found:
-        try:
-            calls.remove_semaphore(semaphore)
-            removed.append(name)
-        except Gone:
-            gone.append(name)
+        (removed if remove_if_there(calls, semaphore) else gone).append(name)
     return Removal(tuple(removed), tuple(gone))
+
+
+def remove_if_there(calls: SysvCalls, semaphore: Semaphore) -> bool:
+    """Whether it was there to be removed. Raises CallFailed (EPERM)."""
+    try:
+        calls.remove_semaphore(semaphore)
+    except Gone:
+        return False
+    return True
 
 
 def with_keys(calls: SysvCalls, keys: tuple[int, ...]) -> list[tuple[str, Semaphore]]:

@@ -14,7 +14,7 @@ from common.errors import CallFailed, Gone, NotOurs
 from common.ipc.calls import key_text
 from common.ipc.removal import Left, Removal
 from common.ipc.sysv_calls import SegmentStat, Semaphore, SemaphoreStat, SysvCalls
-from common.ipc.sysv_owners import slept_on, stat_or_none, whose_or_hidden, why_not_removed, with_keys
+from common.ipc.sysv_owners import remove_if_there, slept_on, stat_or_none, whose_or_hidden, why_not_removed, with_keys
 from common.layout import HALF_MADE, NOT_CREATED, SEMAPHORES, Header
 
 
@@ -132,11 +132,7 @@ class Semaphores:
         removed = list(self.removal.removed)
         gone = [name for name in found.gone if name not in removed]
         for name, semaphore, _ in found.ours:
-            try:
-                self._calls.remove_semaphore(semaphore)
-                removed.append(name)
-            except Gone:
-                gone.append(name)
+            (removed if remove_if_there(self._calls, semaphore) else gone).append(name)
         self.removal = Removal(tuple(removed), tuple(gone), found.left)
 
     def _sort(self) -> _Sorted:
