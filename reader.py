@@ -64,7 +64,7 @@ def main(talk: Talk) -> int:
 def attach(family: Family, place: Place, doorway: FlockDoorway, options: Options, talk: Talk) -> ReadEnd:
     """Join the channel as a reader, shmget and shmat; while there is none, look again."""
     patience = Patience(options.timeout, talk)
-    none_yet = Reason("waiting for a channel; start writer.py", missing=True)
+    none_yet = Reason("waiting for a channel; start `writer.py`", missing=True)
 
     def look() -> ChannelObjects | None:
         with doorway:

@@ -156,11 +156,11 @@ def how_to_go_on(end: WriteEnd, record: MessageSource | FileSource | None, optio
     """What someone who is interrupted may do next."""
     if end.all_said:
         return ""
-    gives_up = f"{command('writer', options, '--remove')} gives up"
+    gives_up = "`writer.py --remove` gives up"
     if not end.unfinished and record is not None:
-        return "it is not in it: start writer.py again"
+        return "it is not in it: start `writer.py` again"
     if not end.unfinished:
-        return "what was not sent is not in it: start writer.py again with the rest"
+        return "what was not sent is not in it: start `writer.py` again with the rest"
     if record is not None and record.identity and options.file is not None:
         return f"{command('writer', options, '--file', as_argument(options.file), '--resume')} goes on, {gives_up}"
     return f"its last record is unfinished, and the next writer goes on behind it; {gives_up}"

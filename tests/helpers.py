@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -106,11 +107,16 @@ class Pair:
         return json.loads(done.out) if done.code == 0 else None
 
 
-class Finished:
-    """How a program ended: exit code, standard output (bytes), standard error (text)."""
+def plain(said: str) -> str:
+    """What a program said, each command in it without the options that lead it to the test's own channel."""
+    return re.sub(r"(`(?:reader|writer)\.py[^`]*?)(?: --ipc posix)? --key-path [^ `]+`", r"\1`", said)
 
-    def __init__(self, code: int, out: bytes, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
+
+class Finished:
+    """How a program ended: exit code, standard output (bytes), standard error (text; `err` is what is plain of it)."""
+
+    def __init__(self, code: int, out: bytes, said: str) -> None:
+        self.code, self.out, self.err, self.said = code, out, plain(said), said
 
     def __repr__(self) -> str:
         return f"exit code {self.code}, {len(self.out)} bytes of output, standard error:\n{self.err}"

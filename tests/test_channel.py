@@ -264,7 +264,7 @@ def test_a_channel_that_no_writer_ever_joined_is_not_over(local: Local) -> None:
     writer.objects.writers.leave()
     writer.ring.header.writers_joined = 0
     reader = local.reader(timeout=0)
-    with pytest.raises(TimedOut, match=r"^gave up after 0 s of waiting for a writer; start writer.py$"):
+    with pytest.raises(TimedOut, match=r"^gave up after 0 s of waiting for a writer; start `writer.py`$"):
         reader.receive(Collector())
 
 
@@ -280,7 +280,7 @@ def test_one_more_than_full_waits_for_a_reader(local: Local) -> None:
     with pytest.raises(TimedOut) as timeout:
         send(writer, b"3")
     assert str(timeout.value) == (
-        "gave up after 0 s of waiting for room: all 2 slots are full and nobody is reading; start reader.py"
+        "gave up after 0 s of waiting for room: all 2 slots are full and nobody is reading; start `reader.py`"
     )
     assert writer.ring.lag() == 2
 
@@ -1097,7 +1097,7 @@ def test_follow_waits_for_further_writers(local: Local) -> None:
     reader = local.reader(timeout=0, follow=True)
     sink = Collector()
     reader.receive(sink)
-    with pytest.raises(TimedOut, match=r"waiting for a writer; start writer.py$"):
+    with pytest.raises(TimedOut, match=r"waiting for a writer; start `writer.py`$"):
         reader.receive(sink)
     send(local.writer(), b"two")
     reader.receive(sink)
@@ -1310,7 +1310,8 @@ def test_wait_until_consumed_returns_when_all_is_read(local: Local) -> None:
     with in_thread(writer.wait_until_consumed) as consumed:
         wait_until(
             lambda: (
-                Reason("waiting until all is read, and nobody is reading; start reader.py", True) in local.heard.reasons
+                Reason("waiting until all is read, and nobody is reading; start `reader.py`", True)
+                in local.heard.reasons
             )
         )
         reader.receive(Collector())

@@ -12,7 +12,7 @@ import pytest
 from common.channel.listener import Reason
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
-from common.cli.leaving import command, find_doorway, find_family, find_place, waiting
+from common.cli.leaving import find_doorway, find_family, find_place, waiting
 from common.cli.sinks import StreamSink
 from common.cli.sources import FileSource, MessageSource
 from common.cli.talk import Talk
@@ -69,7 +69,7 @@ def test_what_is_left_behind(slots: int, said: str) -> None:
 
 # How to go on after an interruption
 
-ANEW = "what was not sent is not in it: start writer.py again with the rest"
+ANEW = "what was not sent is not in it: start `writer.py` again with the rest"
 RESUME = "`writer.py --file F --resume` goes on, `writer.py --remove` gives up"
 GIVEN_UP = "its last record is unfinished, and the next writer goes on behind it; `writer.py --remove` gives up"
 
@@ -114,7 +114,7 @@ def test_who_has_sent_all_need_not_go_on(monkeypatch: pytest.MonkeyPatch, regula
 
 
 def test_who_has_not_begun_a_record_starts_again(monkeypatch: pytest.MonkeyPatch, regular: FileSource) -> None:
-    nothing_sent = "it is not in it: start writer.py again"
+    nothing_sent = "it is not in it: start `writer.py` again"
     assert go_on(monkeypatch, "--file F", regular, unfinished=False) == nothing_sent
     assert go_on(monkeypatch, "", MessageSource(b"hello"), unfinished=False) == nothing_sent
     assert go_on(monkeypatch, "--lines --file F", None, unfinished=False) == ANEW
@@ -187,10 +187,15 @@ def reader_goes_on(monkeypatch: pytest.MonkeyPatch, arguments: str, *, settled: 
         ("--key-path K", " --key-path K"),
         ("--channel 3 --key-path K", " --key-path K --channel 3"),
         ("--channel 0", ""),
+        ("--ipc posix", " --ipc posix"),
+        ("--key-path /a|b --ipc posix", " --ipc posix --key-path '/a|b'"),
     ],
 )
 def test_what_is_typed_names_the_channel_unless_it_is_the_usual_one(
-    monkeypatch: pytest.MonkeyPatch, program: str, arguments: str, named: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], program: str, arguments: str, named: str
 ) -> None:
-    options = parse(program, arguments, monkeypatch)
-    assert command(program, options, "--status") == f"`{program}.py --status{named}`"
+    options, talk = parse(program, arguments, monkeypatch), Talk(program)
+    find_family(options, talk)
+    talk.error("`writer.py --remove` clears it; start `reader.py` again, not reader.py or `ipcrm`")
+    typed = f"`writer.py --remove{named}` clears it; start `reader.py{named}` again, not reader.py or `ipcrm`"
+    assert capfd.readouterr().err == f"{program}: {typed}\n"

@@ -60,22 +60,16 @@ def ipc_of(local: Local) -> str:
     return "posix" if local.family is POSIX else "sysv"
 
 
+def options_of(local: Local, **given: Any) -> argparse.Namespace:
+    """writer.py's options for this channel."""
+    named = {"key_path": local.place.path, "channel": local.place.channel, "ipc": ipc_of(local), "timeout": 1}
+    return argparse.Namespace(**named | {"chmod": None, "chown": None, "remove": False} | given)
+
+
 def run_control(local: Local, **given: Any) -> str:
     """Run writer.py's --chmod, --chown or --remove; the last thing it says."""
-    options = argparse.Namespace(
-        **{
-            "key_path": local.place.path,
-            "channel": local.place.channel,
-            "ipc": ipc_of(local),
-            "timeout": 1,
-            "chmod": None,
-            "chown": None,
-            "remove": False,
-        }
-        | given
-    )
     listener = Listening()
-    assert change(options, listener) == 0
+    assert change(options_of(local, **given), listener) == 0
     assert len(listener.steps) == 2 and listener.steps[0].startswith("key 0x")
     return listener.steps[1]
 
@@ -196,7 +190,7 @@ def test_another_user_may_change_nothing(local: Local, tmp_path: Path, given: di
         patch.setattr(control, "find_place", lambda *_: local.place)
         with pytest.raises(CallFailed) as error:
             change(
-                argparse.Namespace(**{"ipc": ipc_of(local), "chmod": None, "chown": None, "remove": False} | given),
+                options_of(local, **given),
                 Talk("writer"),
             )
     refused = ("fchown" if "chown" in given else "fchmod") if local.family is POSIX else "shmctl"
@@ -217,7 +211,7 @@ def test_an_owner_who_gives_the_channel_away_has_succeeded(local: Local) -> None
     with pytest.MonkeyPatch.context() as patch, as_nobody():
         patch.setattr(control, "find_doorway", lambda *_: writer.doorway)
         patch.setattr(control, "find_place", lambda *_: local.place)
-        options = argparse.Namespace(ipc=ipc_of(local), chmod=None, chown=(1, None), remove=False)
+        options = options_of(local, chown=(1, None))
         if local.family is POSIX:
             with pytest.raises(CallFailed, match="Operation not permitted"):
                 change(options, listener)
@@ -254,11 +248,13 @@ def test_remove_fails_when_something_of_ours_stays(local: Local, capfd: pytest.C
     other = strange_semaphore(local.place, local.family, "empty_slots")
     with pytest.raises(AssertionError):  # the exit code is 1
         run_control(local, remove=True)
+    typed = " --ipc posix" if local.family is POSIX else ""
+    remove = f"`writer.py --remove{typed} --key-path {local.place.path}`"
     gone = "empty_slots was gone; " if local.family is POSIX else ""  # the stranger has another name, and no key
     assert capfd.readouterr().err == (
         f"writer: {names.remove}: removed 4 semaphores ({gone}left semaphore {other} (empty_slots): the channel does"
         f" not note it), {names.removed.format(there)}: it is gone; 0 slots unread; if nobody needs what was left,"
-        " `writer.py --remove` once more clears it\n"
+        f" {remove} once more clears it\n"
     )
     assert local.objects() == ["empty_slots"]
     assert run_control(local, remove=True) == f"{names.remove}: removed 1 semaphore, whose segment was gone already"

@@ -87,7 +87,7 @@ class ReadEnd(FinishingEnd):
             return Reason(f"waiting for {who} record {last.record}", missing=True)
         if self._missing() and self._can_be_settled():
             return Reason("waiting for `writer.py --file PATH --resume`: a writer stopped before its end", missing=True)
-        return Reason("waiting for a writer; start writer.py", missing=True)
+        return Reason("waiting for a writer; start `writer.py`", missing=True)
 
     def _consume(self, output: Output, number: int, slot: SlotHeader, at_most: int | None) -> Receipt | None:
         """Put one fragment out and commit it; a receipt when a record ended with it."""

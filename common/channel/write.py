@@ -134,7 +134,7 @@ class WriteEnd(End):
         waiting = f"waiting for room: {f'all {slots} slots are' if slots > 1 else 'the only slot is'} full"
         pid = self.objects.reader_turn.holder()
         if pid is None:
-            return Reason(f"{waiting} and nobody is reading; start reader.py", missing=True)
+            return Reason(f"{waiting} and nobody is reading; start `reader.py`", missing=True)
         return Reason(f"{waiting}, and {process(pid)} has the turn to read", pid=pid)
 
     def _publish(self, number: int, slot: SlotHeader) -> None:
@@ -166,7 +166,7 @@ class WriteEnd(End):
     def _why_unread(self) -> Reason:
         pid = self.objects.reader_turn.holder()
         if pid is None:
-            return Reason("waiting until all is read, and nobody is reading; start reader.py", missing=True)
+            return Reason("waiting until all is read, and nobody is reading; start `reader.py`", missing=True)
         return Reason(f"waiting until all is read, and {process(pid)} has the turn to read", pid=pid)
 
     def leave(self) -> bool:

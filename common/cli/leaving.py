@@ -34,6 +34,7 @@ def find_family(options: argparse.Namespace, talk: Talk) -> Family:
 
         family = SysvFamily(talk)
     talk.names = family.names
+    talk.channel_options = _options_of_channel(options)
     return family
 
 
@@ -54,6 +55,17 @@ def find_place(options: argparse.Namespace, family: Family, doorway: FlockDoorwa
     if options.ipc != DEFAULT_FAMILY:
         talk.where += f", --ipc {options.ipc}"
     return place
+
+
+def _options_of_channel(options: argparse.Namespace) -> str:
+    """What leads a command to the channel that the options name; nothing to the default's."""
+    defaults = {"ipc": DEFAULT_FAMILY, "key_path": PROJECT, "channel": 0}
+    named = {name: str(getattr(options, name)) for name in defaults if getattr(options, name) != defaults[name]}
+    if not named:
+        return ""
+    import shlex
+
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in named.items())
 
 
 class Left(NamedTuple):
@@ -105,17 +117,11 @@ def _clear_what_goes_with_us(end: End) -> bool:
 
 
 def command(program: str, options: argparse.Namespace, *arguments: str) -> str:
-    """What to type for `program` to go on in this channel, in backquotes."""
+    """What to type for `program` to go on as the options say, in backquotes."""
     import shlex
 
-    defaults = {"ipc": DEFAULT_FAMILY, "key_path": PROJECT, "channel": 0}
-    words = [f"{program}.py", *arguments]
-    for name, default in defaults.items():
-        if getattr(options, name) != default:
-            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    if "--remove" not in arguments:
-        words += [f"--{name}" for name in ("keep", "follow", "verify") if getattr(options, name, False)]
-    return f"`{shlex.join(words)}`"
+    kept = [f"--{name}" for name in ("keep", "follow", "verify") if getattr(options, name, False)]
+    return f"`{shlex.join([f'{program}.py', *arguments, *kept])}`"
 
 
 def as_argument(path: str) -> str:

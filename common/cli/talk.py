@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import select
 import signal
 from collections import deque
@@ -29,6 +30,10 @@ LAST_WORDS = 1.0
 _SHOWN = {Step.PUBLISH: ("store", "head"), Step.COMMIT: ("load", "tail")}
 
 
+# A command to be typed, as every text of ours has it.
+_COMMAND = re.compile(r"`((?:writer|reader)\.py[^`]*)`")
+
+
 _CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
 
 
@@ -44,6 +49,7 @@ class Talk(Listener):
         self.names = Names("", "", "", "")  # of the calls, once the family is known
         self.before_text = ""  # what takes a progress bar away
         self.where = ""  # the key and the path, once they are known
+        self.channel_options = ""  # what leads a command to our channel, where that is not the default
         self._slots = 0, Geometry(1, 0)  # the segment's address, and how it is divided, once it is attached
         self._about = ""  # to be done: the store or load that will be shown
         self._told = ""  # of a missing side, in this wait
@@ -102,7 +108,9 @@ class Talk(Listener):
         (self.error if news.lost else self.say)(news.text)
 
     def error(self, text: str) -> None:
-        """One line that is always said."""
+        """One line that is always said. What is to be typed, `writer.py --remove`, acts on our own channel."""
+        if self.channel_options:
+            text = _COMMAND.sub(lambda command: f"`{command[1]}{self.channel_options}`", text)
         self.write_line(f"{self.program}: {text}")
 
     def prompt(self, text: str = "> ") -> None:

@@ -22,7 +22,7 @@ MEANING = {
     " beyond that of the existing segment; change --slots or --slot-size",
     ("shmget", errno.EEXIST): "a segment with this key exists; leave --exclusive out to join it, or remove it with"
     " `writer.py --remove`; if you did not say --exclusive, it was made just now: start again",
-    ("shmget", errno.ENOENT): "no channel has this key; start writer.py, or check --key-path and --channel; one in"
+    ("shmget", errno.ENOENT): "no channel has this key; start `writer.py`, or check --key-path and --channel; one in"
     " another IPC namespace (a container has its own) cannot be seen from here",
     ("shmget", errno.EACCES): "the segment with this key belongs to someone else (`ipcs -m` says to whom; after a sudo,"
     " to root) and its mode keeps us out; its owner can widen it with `writer.py --chmod MODE` or remove it, or choose"
@@ -65,8 +65,8 @@ MEANING = {
 }
 _BY_ID = ("shmget", "shmat", "shmdt", "shmctl", "semget", "semctl", "semop")  # EINVAL of a POSIX call is no removal
 _WAS_REMOVED = (
-    "the channel, or this part of it, was removed by `--remove` or ipcrm; end what still runs on it and"
-    " start writer.py and reader.py again: if a semaphore was removed, it is made anew and no record is lost; if the"
+    "the channel, or this part of it, was removed by `--remove` or ipcrm; end what still runs on it and start"
+    " `writer.py` and `reader.py` again: if a semaphore was removed, it is made anew and no record is lost; if the"
     " segment was removed, a new channel is made, and what nobody had read has to be sent again"
 )
 _NO_SUCH_OWNER = (

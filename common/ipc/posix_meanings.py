@@ -34,7 +34,7 @@ _NO_SPACE = (
 
 # By call and errno; sem_timedwait is what sem_clockwait is without a monotonic clock.
 POSIX_MEANING = {
-    ("shm_open", errno.ENOENT): "no channel has this name; start writer.py, or check --key-path, --channel and the"
+    ("shm_open", errno.ENOENT): "no channel has this name; start `writer.py`, or check --key-path, --channel and the"
     " other side's --ipc; one in another mount namespace (a container has its own /dev/shm) cannot be seen from here",
     ("shm_open", errno.EEXIST): "an object with this name exists; leave --exclusive out to join it, or remove it with"
     " `writer.py --remove`; if you did not say --exclusive, it was made just now: start again",

@@ -153,7 +153,7 @@ def test_resume_waits_and_a_writer_that_resumes_settles_it(
     with said.open("wb") as stderr:
         reader = pair.start("reader", "--output", output, "--resume", stderr=stderr)
     run_doomed(pair, moment, "writer", "--file", content, *RING)
-    wait_until(lambda: "waiting for `writer.py --file PATH --resume`" in said.read_text(), "what it waits for")
+    wait_until(lambda: "waiting for `writer.py --file PATH --resume" in said.read_text(), "what it waits for")
     assert pair.write("--file", content, "--resume").code == 0
     assert finish(reader).code == 0, said.read_text()
     assert output.read_bytes() == CONTENT

@@ -10,7 +10,7 @@ import pytest
 
 from tests.crash.doomed import RING, run_doomed, tear_reader, tear_writer
 from tests.crash.driver import CONTENT, SLOT_SIZE
-from tests.helpers import Finished, Pair, finish, wait_until
+from tests.helpers import Finished, Pair, finish, plain, wait_until
 
 HALF = 2 * SLOT_SIZE  # where the torn record of most tests ends
 
@@ -390,7 +390,7 @@ def test_resumed_reader_waits_for_the_resumed_writer(pair: Pair, content: Path, 
     said = output.with_name("said")
     with said.open("wb") as stderr:
         reader = pair.start("reader", "--output", output, "--resume", stderr=stderr)
-    wait_until(lambda: b"--resume` to continue record 0" in said.read_bytes(), "what it waits for")
+    wait_until(lambda: "--resume` to continue record 0" in plain(said.read_text()), "what it waits for")
     assert pair.write("--file", content, "--resume").code == 0
     assert finish(reader).code == 0
     assert output.read_bytes() == CONTENT

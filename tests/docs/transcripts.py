@@ -32,7 +32,7 @@ from typing import NamedTuple
 import pexpect
 import sysv_ipc
 
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE, ROOT, plain
 
 READMES = [
     ROOT / name / "README.md" for name in ("", "common", "tests", "tests/lab", "tests/bench")
@@ -156,7 +156,7 @@ def agree(commands: list[str], shown: list[str], actual: list[str]) -> bool:
 
 
 class Stage:
-    """A directory that looks like the project, in which `python writer.py` has a key path of its own.
+    """A directory that looks like the project; `python writer.py` has a key path of its own in it, which nothing shows.
 
     It is set up already, so its run_demo.sh and its .venv are stand-ins: test_demo.py runs the real run_demo.sh.
     """
@@ -221,7 +221,7 @@ class Stage:
             os.killpg(child.pid, signal.SIGKILL)
             output, _ = child.communicate()
             raise AssertionError(f"these commands hang:\n{script}\nand have said:\n{output}") from error
-        return child.returncode, output.split(_MARK + "\n")[1:]
+        return child.returncode, plain(output).split(_MARK + "\n")[1:]
 
     def _run_together(self, step: Step) -> list[list[str]]:
         """Run two terminals' commands at once: the first until it has something to wait for, then the second."""
@@ -276,7 +276,7 @@ class _Terminal:
     def read_to_the_end(self) -> list[str]:
         """Wait for the command's end; all its lines."""
         self._child.expect(pexpect.EOF)
-        lines = (self._seen + self._child.before).replace("\r", "").split("\n")
+        lines = plain(self._seen + self._child.before).replace("\r", "").split("\n")
         return [line.rstrip() for line in lines[:-1]]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.e2e.watch import key_of, names_of, segments
-from tests.helpers import PATIENCE, Pair, finish
+from tests.helpers import PATIENCE, Pair, finish, plain
 
 TIME_IF_ANY = r"(?: in \d+\.\d{3} s \(\d+\.\d+ (?:B|kB|MB|GB)/s\))?"  # from a tenth of a second on
 ADDRESS = "0x[0-9a-f]+"
@@ -99,7 +99,7 @@ def test_rate_is_bytes_by_seconds(pair: Pair) -> None:
 def next_line(child: subprocess.Popen[bytes]) -> str:
     """The next line that a running program says."""
     assert child.stderr
-    return child.stderr.readline().decode()
+    return plain(child.stderr.readline().decode())
 
 
 class TestLongWaits:
@@ -116,33 +116,33 @@ class TestLongWaits:
     def test_reader_waits_for_a_channel(self, pair: Pair) -> None:
         began = time.monotonic()
         reader = pair.start("reader")
-        self.assert_says(reader, "reader: waiting for a channel; start writer.py\n", began)
+        self.assert_says(reader, "reader: waiting for a channel; start `writer.py`\n", began)
         pair.write("hello")
         done = finish(reader)
         assert (done.code, done.out) == (0, b"hello\n")
-        assert not re.search(r"waiting .*; start \w+\.py\n", done.err)
+        assert not re.search(r"waiting .*; start `\w+\.py`\n", done.err)
 
     def test_reader_waits_for_a_writer(self, pair: Pair) -> None:
         pair.write("hello")
         began = time.monotonic()
         reader = pair.start("reader", "--follow", "--count", 2)
-        self.assert_says(reader, "reader: waiting for a writer; start writer.py\n", began)
+        self.assert_says(reader, "reader: waiting for a writer; start `writer.py`\n", began)
         pair.write("again")
         done = finish(reader)
         assert (done.code, done.out) == (0, b"hello\nagain\n")
-        assert not re.search(r"waiting .*; start \w+\.py\n", done.err)
+        assert not re.search(r"waiting .*; start `\w+\.py`\n", done.err)
 
     def test_writer_finds_the_ring_full_and_nobody_reading(self, pair: Pair) -> None:
         began = time.monotonic()
         path = pair.directory / "given"
         path.write_bytes(bytes(4096 * 3))
         writer = pair.start("writer", "--slots", 2, "--slot-size", "4K", "--file", path)
-        line = "writer: waiting for room: all 2 slots are full and nobody is reading; start reader.py\n"
+        line = "writer: waiting for room: all 2 slots are full and nobody is reading; start `reader.py`\n"
         self.assert_says(writer, line, began)
         assert len(pair.read().out) == 4096 * 3
         done = finish(writer)
         assert done.code == 0
-        assert not re.search(r"waiting .*; start \w+\.py\n", done.err)
+        assert not re.search(r"waiting .*; start `\w+\.py`\n", done.err)
 
     def test_no_word_while_the_other_side_is_there(self, pair: Pair) -> None:
         """A reader that waits for the data of a live writer lacks nothing."""

@@ -28,7 +28,7 @@ from tests.e2e.watch import (
     value_of,
 )
 from tests.families import families, only, slow_over_posix
-from tests.helpers import Pair, finish, is_root, wait_until
+from tests.helpers import Pair, finish, is_root, plain, wait_until
 
 PAGE = 4096
 
@@ -120,7 +120,7 @@ class TestWait:
         while b"nobody is reading" not in line:
             assert writer.poll() is None
             line = writer.stderr.readline()
-        assert line == b"writer: waiting until all is read, and nobody is reading; start reader.py\n"
+        assert plain(line.decode()) == "writer: waiting until all is read, and nobody is reading; start `reader.py`\n"
         assert pair.read().out == b"hello\n"
         done = finish(writer)
         assert done.code == 0
@@ -153,7 +153,7 @@ class TestTimeout:
         done = pair.read("--timeout", 0.2, "--quiet")
         assert (done.code, done.err) == (
             124,
-            "reader: gave up after 0.2 s of waiting for a channel; start writer.py\n",
+            "reader: gave up after 0.2 s of waiting for a channel; start `writer.py`\n",
         )
 
     def test_reader_without_data(self, pair: Pair) -> None:
@@ -171,7 +171,7 @@ class TestTimeout:
         pair.write("hello")
         done = pair.read("--follow", "--timeout", 0.2, "--quiet")
         assert (done.code, done.out) == (124, b"hello\n")
-        assert done.err == "reader: gave up after 0.2 s of waiting for a writer; start writer.py\n"
+        assert done.err == "reader: gave up after 0.2 s of waiting for a writer; start `writer.py`\n"
         assert segments(pair) == [], "an empty channel without a writer is of no use to anyone"
 
     def test_writer_without_room(self, pair: Pair) -> None:
@@ -179,7 +179,7 @@ class TestTimeout:
         assert done.code == 124
         assert done.err == (
             "writer: gave up after 0.2 s of waiting for room: all 2 slots are full and nobody is reading;"
-            " start reader.py\n"
+            " start `reader.py`\n"
         )
         clear(pair)
 
@@ -187,7 +187,7 @@ class TestTimeout:
         done = pair.write("--wait", "--timeout", 0.2, "--quiet", "hello")
         assert done.code == 124
         assert done.err == (
-            "writer: gave up after 0.2 s of waiting until all is read, and nobody is reading; start reader.py\n"
+            "writer: gave up after 0.2 s of waiting until all is read, and nobody is reading; start `reader.py`\n"
         )
         assert pair.read().out == b"hello\n"
 
@@ -440,7 +440,7 @@ class TestQuiet:
     def test_no_word_about_a_long_wait(self, pair: Pair) -> None:
         reader = pair.start("reader", "--quiet", "--timeout", 1.3)
         done = finish(reader)
-        assert done.err == "reader: gave up after 1.3 s of waiting for a channel; start writer.py\n"
+        assert done.err == "reader: gave up after 1.3 s of waiting for a channel; start `writer.py`\n"
 
 
 WRITER_USAGE = [

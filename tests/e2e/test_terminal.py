@@ -17,7 +17,7 @@ import pytest
 from common.cli.tally import ERASE_LINE
 from tests.e2e.terminals import SHELL_PROMPT, Terminals, exit_code, exit_code_in_shell, hang_up
 from tests.e2e.watch import names_of, objects_of, shut_doorway, sleeps_on, stands_at_doorway, state_of
-from tests.helpers import PATIENCE, Pair, finish, wait_until
+from tests.helpers import PATIENCE, Pair, finish, plain, wait_until
 from tests.said import broken_off
 
 BAR = "\u2501"  # what rich draws its bars with
@@ -227,7 +227,7 @@ class TestProgressBar:
         """What is said while the bar stands begins where it began."""
         reader = terminals.run("reader", "--follow", "--output", tmp_path / "taken")
         self.feed(pair, 0, self.moving(reader))
-        reader.expect_exact("reader: waiting for a writer; start writer.py\r\n")
+        reader.expect_exact("reader: waiting for a writer; start `writer.py")
         assert reader.before.endswith(ERASE_LINE)
         reader.sendcontrol("c")
         assert exit_code(reader) == 128 + signal.SIGINT
@@ -262,8 +262,8 @@ def test_ctrl_c_on_the_writer(terminals: Terminals, pair: Pair) -> None:
     assert said[0].startswith("^Cwriter: sent 1 record, 6 bytes")
     assert re.fullmatch(
         rf"writer: {names_of(pair).detach}: detached; (1 slot to be read|all of it is read);"
-        " what was not sent is not in it: start writer.py again with the rest",
-        said[1],
+        " what was not sent is not in it: start `writer.py` again with the rest",
+        plain(said[1]),
     )
     assert said[2:] == ["writer: ended by SIGINT"]
     read = finish(reader)

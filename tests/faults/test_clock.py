@@ -40,7 +40,7 @@ def test_a_transfer(pair: Pair, clock: str) -> None:
 @every_clock
 def test_a_timeout(pair: Pair, clock: str) -> None:
     done = patched(pair, clock).read("--quiet", "--timeout", 0.3)
-    assert (done.code, done.err) == (124, "reader: gave up after 0.3 s of waiting for a channel; start writer.py\n")
+    assert (done.code, done.err) == (124, "reader: gave up after 0.3 s of waiting for a channel; start `writer.py`\n")
 
 
 def test_the_patch_is_in_force(pair: Pair) -> None:

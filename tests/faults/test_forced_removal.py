@@ -128,7 +128,7 @@ def test_what_is_lost_cannot_be_resumed(forced: Forced) -> None:
 
 def test_a_writer_whose_patience_ends_says_what_is_lost(forced: Forced) -> None:
     done = forced.write("--quiet", "--timeout", 0, "hello")
-    gave_up = "writer: gave up after 0 s of waiting until all is read, and nobody is reading; start reader.py\n"
+    gave_up = "writer: gave up after 0 s of waiting until all is read, and nobody is reading; start `reader.py`\n"
     assert (done.code, done.err) == (124, f"{WAITS}writer: {WENT}{gave_up}")
 
 

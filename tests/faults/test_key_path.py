@@ -56,7 +56,7 @@ def test_replaced_between_writer_and_reader(pair: Pair) -> None:
     assert pair.write("--quiet", "kept").code == 0
     _replace(pair.key_path)
     done = pair.read("--quiet", "--timeout", 0.3)
-    assert (done.code, done.err) == (124, "reader: gave up after 0.3 s of waiting for a channel; start writer.py\n")
+    assert (done.code, done.err) == (124, "reader: gave up after 0.3 s of waiting for a channel; start `writer.py`\n")
     assert Pair(before, pair.directory, ipc=pair.ipc).read("--quiet").out == b"kept\n"
 
 
