@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -47,7 +46,7 @@ from common.layout import (
     Header,
     read_geometry,
 )
-from tests.helpers import PATIENCE, is_root
+from tests.helpers import is_root
 from tests.in_process import (
     MODE,
     NOBODY,
@@ -62,7 +61,6 @@ from tests.in_process import (
     objects,
     observing,
     place_of,
-    python,
     remove_objects,
     run_python,
     strange_semaphore,
@@ -391,15 +389,6 @@ def test_an_observer_cannot_write(where: Where, channel: ChannelObjects) -> None
     observer.detach()
 
 
-def test_stat_removed_and_alone(where: Where, channel: ChannelObjects) -> None:
-    assert (channel.stat().size, channel.removed(), channel.alone()) == (SMALL.segment_size, False, True)
-    other = where.join()
-    assert not channel.alone()
-    other.detach()
-    where.take_segment_away()
-    assert (channel.removed(), channel.alone()) == (True, True)
-
-
 @needs_root
 def test_a_change_of_mode_and_owner_reaches_all_six(channel: ChannelObjects) -> None:
     channel.set_mode(0o604)
@@ -419,13 +408,6 @@ def test_check_removable_says_eperm_before_anything_is_changed(where: Where, cha
     asked = "fchmod" if where.posix else "shmctl"
     assert (error.value.name, error.value.strerror) == (asked, "Operation not permitted")
     assert where.there() == ALL
-
-
-def test_the_first_missing_semaphore_is_named(where: Where, channel: ChannelObjects) -> None:
-    assert channel.missing() is None
-    for name in reversed(SEMAPHORES):
-        where.take_semaphore_away(name)
-        assert channel.missing() == name
 
 
 @needs_root
@@ -821,65 +803,3 @@ def test_a_ring_that_contradicts_itself_gets_no_semaphores(where: Where) -> None
     with pytest.raises(BadSegment, match=r"^head and tail contradict each other"):
         where.open(UNHEARING)
     assert where.attached() == 0
-
-
-# The semaphores at work
-
-
-def test_a_counter_counts(channel: ChannelObjects) -> None:
-    assert [channel.empty_slots.acquire(0) for _ in range(3)] == [True, True, False]
-    channel.empty_slots.release()
-    assert channel.empty_slots.acquire(PATIENCE)
-    assert not channel.empty_slots.acquire(0.001)
-
-
-def test_a_turn_has_one_holder(where: Where, channel: ChannelObjects) -> None:
-    other = where.join()
-    change_header(channel, writer_pid=os.getpid())  # as who takes it does: POSIX asks the header
-    assert other.writer_turn.holder() is None
-    assert channel.writer_turn.acquire(0)
-    assert (other.writer_turn.acquire(0), other.writer_turn.holder()) == (False, os.getpid())
-    assert other.reader_turn.holder() is None
-    channel.writer_turn.release()
-    assert other.writer_turn.acquire(0)
-    other.detach()
-
-
-def test_writers_are_counted(where: Where, channel: ChannelObjects) -> None:
-    other = where.join()
-    assert not channel.writers.present()
-    channel.writers.enter()
-    other.writers.enter()
-    for writer, present in ((channel, True), (other, False)):
-        writer.writers.leave()
-        assert (channel.writers.present(), other.writers.present()) == (present, present)
-    other.detach()
-
-
-HOLD = """
-import os, sys
-from tests.in_process import FAMILIES, sysv
-from common.ipc.place import Place
-from common.ipc.lifecycle import open_channel
-from common.layout import Header
-family, path = FAMILIES[sys.argv[1]], sys.argv[2]
-status = os.stat(path)
-channel = open_channel(family, Place.of(sysv, path, 0, (status.st_dev, status.st_ino)))
-channel.writers.enter()
-assert channel.writer_turn.acquire(1) and channel.reader_turn.acquire(1) and channel.empty_slots.acquire(1)
-Header(channel.memory).writer_pid = os.getpid()
-print("holding", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_the_kernel_gives_back_the_turns_and_the_presence_of_the_dead(where: Where, channel: ChannelObjects) -> None:
-    with python(HOLD, "posix" if where.posix else "sysv", where.place.path) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "holding\n"
-        assert values_of(channel) == [0, 1, 0, 0, 1]
-        assert (channel.writer_turn.holder(), channel.writers.present()) == (child.pid, True)
-        child.send_signal(signal.SIGKILL)
-    assert not channel.writers.present()
-    left = 1 if where.posix else 0  # a token that the next writer takes away
-    assert values_of(channel) == [0, 1, 1, 1, left], "but a counter's token stays taken: head and tail decide"

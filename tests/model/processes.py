@@ -25,6 +25,7 @@ from common.channel.listener import Listener, News
 from common.channel.patience import Patience
 from common.channel.ring import Ring
 from common.errors import Gone, TornRecord
+from common.ipc.removal import Removal
 from common.layout import _U64, ABORTED, FINISHED, SEMAPHORES, SLOT, TAKEN_OFFSET, Header, SlotHeader
 from common.notes import FileId
 from tests.model.monitor import Plan, Record
@@ -257,7 +258,9 @@ class _Presence:
 
 
 class SimulatedFamily:
-    """An ipc.Family, attached to the simulated segment."""
+    """The Objects of the simulated segment."""
+
+    removal = Removal()
 
     def __init__(self, slots: int) -> None:
         self.memory = memoryview(new_memory(slots))
@@ -275,6 +278,9 @@ class SimulatedFamily:
     def alone(self) -> bool:
         return bool(ask("alone"))
 
+    def goes_with_us(self) -> bool:
+        return False
+
     def check_removable(self) -> None:
         """Everybody may."""
 
@@ -291,7 +297,7 @@ class SimulatedFamily:
         ask("detach")
 
 
-class _Doorway:
+class SimulatedDoorway:
     def __enter__(self) -> None:
         ask("go in")
 
@@ -384,7 +390,7 @@ def _write(channel: Any, patience: Any, plan: Plan, program: Program) -> None:
 
 def _write_some(channel: Any, patience: Any, plan: Plan, program: Program, numbers: range) -> None:
     """One writer.py, which sends these records."""
-    doorway, records = _Doorway(), plan.records[program.process]
+    doorway, records = SimulatedDoorway(), plan.records[program.process]
     with doorway:
         if program.whole and not ask("look"):
             return  # all of it was consumed and the channel is no more: nobody resumes that
@@ -423,7 +429,7 @@ def _send(end: Any, record: Record, resume: bool) -> None:
 
 def _read(channel: Any, plan: Plan, program: Program) -> None:
     """One reader.py after another, as `while true; do reader.py; done` would run them."""
-    doorway = _Doorway()
+    doorway = SimulatedDoorway()
     ask("wait for a channel")
     with doorway:
         if not ask("open", plan.slots, False):

@@ -2,7 +2,8 @@
 
 Nothing here is modified in place. A `Kernel` is a tuple, `operate` and `kill` return a new one, so the explorer can
 compare kernels, keep them, and go back to one at will. What a process may ask for is in `_VERBS`; what the kernel
-does for a process that dies (SEM_UNDO, flock) is in `kill`.
+does for a process that dies (SEM_UNDO, flock) is in `kill`. That the kernel does the same is for tests/test_contract.py
+to show.
 """
 
 from __future__ import annotations
