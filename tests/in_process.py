@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,7 +30,7 @@ from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted, join_channel, open_channel
 from common.ipc.place import Place
 from common.ipc.posix import PosixFamily
-from common.ipc.posix_calls import segment_path
+from common.ipc.posix_calls import SEM_VALUE_MAX, segment_path, semaphore_path
 from common.ipc.posix_objects import PosixObjects, segment_name
 from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN
 from common.ipc.posix_semaphores import named_after, remove_if_there
@@ -45,6 +46,7 @@ AnyEnd = TypeVar("AnyEnd", bound=End)
 SMALL = Geometry(slot_count=2, slot_size=PAGE)
 MODE = 0o660
 NOBODY = 65534
+SEMVMX = 32767  # <linux/sem.h>: the most tokens of a semaphore of System V
 
 
 # The calls of this process, told to whoever is `observing`.
@@ -304,6 +306,24 @@ def take_semaphore_away(place: Place, family: Family, name: str) -> None:
         posix.remove_semaphore(dict(named_after(segment_name(place)))[name])
     else:
         sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
+
+
+def token_giver(place: Place, family: Family, name: str) -> Callable[[], None]:
+    """What puts one more token into one of SEMAPHORES, as anybody can who may open it."""
+    if family is POSIX:
+        opened = posix.open_semaphore(dict(named_after(segment_name(place)))[name])
+        return partial(posix.release_semaphore, opened)
+    return partial(sysv.release_semaphore, sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
+
+
+def fill(place: Place, family: Family, name: str) -> None:
+    """Give one of SEMAPHORES as many tokens as it can hold, whoever uses it."""
+    if family is POSIX:
+        with open(semaphore_path(dict(named_after(segment_name(place)))[name]), "r+b") as file:
+            file.write(SEM_VALUE_MAX.to_bytes(4, sys.byteorder))  # glibc has its sleepers in the four bytes behind it
+    else:
+        semaphore = sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)])
+        sysv.set_semaphore_value(semaphore, SEMVMX)
 
 
 class Foreign(NamedTuple):

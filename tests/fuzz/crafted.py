@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import sysv_ipc
-
 from common.channel.listener import Listener
 from common.channel.patience import Patience
 from common.channel.write import WriteEnd
@@ -38,15 +36,6 @@ def make_channel(key_path: Path, record: bytes = PAYLOAD, family: Family = FAMIL
         end.detach()
     doorway.close()
     return place
-
-
-@contextmanager
-def attached(shmid: int) -> Iterator[memoryview]:
-    """The bytes of a segment, writable."""
-    segment = sysv_ipc.attach(shmid)
-    with memoryview(segment) as memory:
-        yield memory
-    segment.detach()
 
 
 @contextmanager

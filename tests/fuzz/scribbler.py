@@ -1,7 +1,7 @@
-"""A hostile peer as a process of its own: `python -m tests.fuzz.scribbler SHMID REGION SEED`.
+"""A hostile peer as a process of its own: `python -m tests.fuzz.scribbler IPC KEY_PATH REGION`.
 
-It attaches the segment and, once the transfer is so far as SEED says, stores lies into one region of it until it is
-killed: one after every few fragments that are published, and every few milliseconds when none are.
+It attaches the segment and, once some of the transfer is through, stores lies into one region of it until it is killed:
+one after every few fragments that are published, and every few milliseconds when none are.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable
+from pathlib import Path
 
 from common.channel.ring import Ring
 from common.layout import PAGE, Header
-from tests.fuzz.crafted import attached
+from tests.fuzz.crafted import opened
 from tests.fuzz.pokes import HEADER_FIELDS, SLOT_FIELDS, Poke, header_poke, slot_poke
+from tests.in_process import FAMILIES, place_of
 
 STALLED = 0.005  # seconds without a new fragment, after which the next lie is due
 LATEST_START = 300  # fragments read before the first lie; a test's transfer has more
@@ -30,16 +31,13 @@ def _near(memory: memoryview, at: int, chance: random.Random) -> int:
 
 
 def lie(memory: memoryview, region: str, ring: Ring, chance: random.Random) -> Poke:
-    """The next store into `region`: header, counters, slots or payload."""
+    """The next store into `region`: header, counters or slots."""
     if region == "counters":
         field = chance.choice(("head", "tail"))
         return header_poke(field, _near(memory, HEADER_FIELDS[field][0], chance))
     if region == "header":
         return header_poke(chance.choice(sorted(HEADER_FIELDS)), _value(chance))
-    if region == "slots":
-        return slot_poke(chance.randrange(ring.slot_count), chance.choice(sorted(SLOT_FIELDS)), _value(chance))
-    start = chance.randrange(ring.geometry.payloads_at, len(memory) - 8)
-    return Poke(start, 8, chance.getrandbits(64))
+    return slot_poke(chance.randrange(ring.slot_count), chance.choice(sorted(SLOT_FIELDS)), _value(chance))
 
 
 def wait_for_fragments(header: Header, count: int) -> None:
@@ -49,12 +47,12 @@ def wait_for_fragments(header: Header, count: int) -> None:
         time.sleep(0)
 
 
-def scribble(shmid: int, region: str, seed: int, ready: Callable[[], None]) -> None:
+def scribble(ipc: str, key_path: Path, region: str) -> None:
     """Lie until somebody kills us."""
-    chance = random.Random(seed)
-    with attached(shmid) as memory:
+    chance = random.Random(0)
+    with opened(place_of(key_path), FAMILIES[ipc]) as memory:
         ring, header = Ring(memory), Header(memory[:PAGE])
-        ready()
+        print("ready", flush=True)
         first = chance.randrange(LATEST_START)
         while header.tail < first:
             time.sleep(0)
@@ -64,4 +62,4 @@ def scribble(shmid: int, region: str, seed: int, ready: Callable[[], None]) -> N
 
 
 if __name__ == "__main__":
-    scribble(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), lambda: print("ready", flush=True))
+    scribble(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -109,6 +109,9 @@ def test_geometry_is_read_once() -> None:
     for field in ("slot_count", "slot_size", "segment_size"):
         header_poke(field, 2**64 - 1).into(memory)
     assert (ring.geometry, ring.slot_count, ring.fragment_size) == (GEOMETRY, GEOMETRY.slot_count, GEOMETRY.slot_size)
+    with ring.payload(1, 0, 4) as room:
+        room[:] = b"here"
+    assert memory.find(b"here") == GEOMETRY.payloads_at + GEOMETRY.slot_size
 
 
 def test_the_pokes_hit_the_fields_they_name() -> None:

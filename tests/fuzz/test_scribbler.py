@@ -1,11 +1,15 @@
 """A peer that scribbles over the segment, or forges tokens, while a real transfer runs.
 
 Promised, whatever it stores and whenever: both programs end (with --timeout: by themselves), with 0, 1 or 124, after
-at most one line of error, without a traceback, a signal's death or more memory than an honest transfer takes.
+at most one line of error beside those that tell what is lost, without a traceback, a signal's death or more memory than
+an honest transfer takes.
 
 Promised of --verify: every byte of a fragment that a reader puts out is the byte that the writer summed, and the
 fragments of a record follow on without a gap or a repeat. So a reader's 0 means the right bytes unless the scribbler
 forges a checksum, or moves head or tail to the border of a record, where nothing but head and tail says what was sent.
+
+test_ends.py makes the same lies at each step of the protocol, over objects in a bytearray. What it cannot show is here:
+real processes, with the kernel's objects, and stores between any two instructions.
 """
 
 from __future__ import annotations
@@ -19,13 +23,14 @@ from random import Random
 
 import pytest
 
+from common.ipc.posix_objects import segment_name
+from common.ipc.posix_roles import WRITERS
 from common.layout import SEMAPHORES
 from tests.helpers import PATIENCE, ROOT, Finished, Pair, finish, wait_until
-from tests.in_process import place_of, remove_objects, sysv
+from tests.in_process import FAMILIES, POSIX, fill, place_of, posix, remove_objects
 
 SIZE = 8 * 2**20
 SOON = 3.0  # seconds without progress, after which a program with a dead peer gives up
-SEMVMX = 32767
 MEMORY_LIMIT = 64 * 2**20  # of data; an honest transfer takes about 10 MiB
 
 
@@ -37,17 +42,16 @@ class Transfer:
         self.source, self.output = pair.directory / "source", pair.directory / "output"
         self.source.write_bytes(Random(1).randbytes(SIZE))
         self._writer = self._start("writer", "--file", self.source, "--verify", "--slots", 4, "--slot-size", "16K")
-        self.place = place_of(pair.key_path)
-        self.shmid: int = wait_until(self._full, "a full ring")
+        wait_until(self._full, "a full ring")
 
     def _start(self, program: str, *arguments: object) -> subprocess.Popen[bytes]:
         child = self._pair.start(program, "--quiet", "--timeout", self._timeout, *arguments, stdin=None)
         resource.prlimit(child.pid, resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
         return child
 
-    def _full(self) -> int | None:
+    def _full(self) -> bool:
         status = self._pair.status()
-        return status["segment"]["id"] if status and status["header"]["unread"] == 4 else None
+        return bool(status and status["header"]["unread"] == 4)
 
     def run(self) -> tuple[Finished, Finished]:
         """Start the reader and see how both end."""
@@ -62,13 +66,13 @@ class Transfer:
 def leftovers(pair: Pair) -> Iterator[None]:
     """What a hostile process leaves of the channel is removed after the test."""
     yield
-    remove_objects(place_of(pair.key_path))
+    remove_objects(place_of(pair.key_path), FAMILIES[pair.ipc])
 
 
 @contextmanager
-def hostile(module: str, *arguments: object) -> Iterator[None]:
+def hostile(pair: Pair, module: str, *arguments: object) -> Iterator[None]:
     """Run a hostile process beside the block."""
-    words = [sys.executable, "-m", f"tests.fuzz.{module}", *map(str, arguments)]
+    words = [sys.executable, "-m", f"tests.fuzz.{module}", pair.ipc, *map(str, (pair.key_path, *arguments))]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout
@@ -78,21 +82,27 @@ def hostile(module: str, *arguments: object) -> Iterator[None]:
             process.kill()
 
 
-def assert_clear(done: Finished) -> None:
+# What a reader tells of what is missing, a line for each, before it ends with 1.
+LOST = ("another reader met ", "the channel is broken off: ", " is torn: ", " comes without its first ")
+
+
+def assert_clear(done: Finished, program: str) -> None:
     assert done.code in (0, 1, 124), done
-    assert done.err.count("\n") == bool(done.code), done
+    lines = done.err.splitlines()
+    assert bool(lines) == bool(done.code), done
+    assert all(line.startswith(f"{program}: ") for line in lines), done
+    assert sum(not any(lost in line for lost in LOST) for line in lines) <= 1, done
     assert "MemoryError" not in done.err, done
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("region", ["header", "counters", "slots", "payload"])
-def test_a_scribbler_under_a_transfer(pair: Pair, leftovers: None, region: str, seed: int) -> None:
+@pytest.mark.parametrize("region", ["header", "counters", "slots"])
+def test_a_scribbler_under_a_transfer(pair: Pair, leftovers: None, region: str) -> None:
     transfer = Transfer(pair, SOON)
-    with hostile("scribbler", transfer.shmid, region, seed):
+    with hostile(pair, "scribbler", region):
         writer, reader = transfer.run()
-    assert_clear(writer)
-    assert_clear(reader)
-    if reader.code == 0 and region in ("slots", "payload"):
+    assert_clear(writer, "writer")
+    assert_clear(reader, "reader")
+    if reader.code == 0 and region == "slots":
         assert transfer.arrived()
 
 
@@ -102,32 +112,39 @@ def assert_arrives(transfer: Transfer) -> None:
     assert transfer.arrived()
 
 
-@pytest.mark.parametrize("kind", ["_slots", "_turn"])
-def test_tokens_forged_in_a_loop(pair: Pair, kind: str) -> None:
+def test_tokens_forged_in_a_loop(pair: Pair) -> None:
     transfer = Transfer(pair, PATIENCE)
-    with hostile("forger", pair.key_path, *(name for name in SEMAPHORES if name.endswith(kind))):
+    with hostile(pair, "forger", *SEMAPHORES[:4]):
         assert_arrives(transfer)
 
 
-def test_an_honest_transfer_stays_within_the_limits(pair: Pair) -> None:
-    assert_arrives(Transfer(pair, PATIENCE))
-
-
-@pytest.mark.parametrize("value", [SEMVMX - 1, SEMVMX])
-@pytest.mark.parametrize("name", SEMAPHORES[:4])
-def test_values_near_semvmx(pair: Pair, name: str, value: int) -> None:
-    """A semaphore that is full already; its own next token would be beyond SEMVMX (ERANGE)."""
+def test_semaphores_that_are_full(pair: Pair) -> None:
+    """The next token of each would be beyond SEMVMX (ERANGE), or SEM_VALUE_MAX (EOVERFLOW)."""
     transfer = Transfer(pair, PATIENCE)
-    key = transfer.place.semaphore_keys[SEMAPHORES.index(name)]
-    sysv.set_semaphore_value(sysv.open_semaphore(key), value)
+    for name in SEMAPHORES[:4]:
+        fill(place_of(pair.key_path), FAMILIES[pair.ipc], name)
     assert_arrives(transfer)
 
 
-@pytest.mark.parametrize("value", [1, SEMVMX - 1, SEMVMX])
-def test_a_forged_writer_is_waited_for(pair: Pair, leftovers: None, value: int) -> None:
+@contextmanager
+def forged_writer(pair: Pair) -> Iterator[None]:
+    """A presence that nobody is behind: as many tokens as can be, and over POSIX, where they say nothing, a lock."""
+    place, family = place_of(pair.key_path), FAMILIES[pair.ipc]
+    fill(place, family, "writers")
+    if family is not POSIX:
+        yield
+        return
+    fd = posix.open_segment(segment_name(place))
+    assert posix.try_lock(fd, WRITERS, exclusive=False)
+    yield
+    posix.close_segment(fd)
+
+
+def test_a_forged_writer_is_waited_for(pair: Pair, leftovers: None) -> None:
     """To the reader there is a live writer that sends nothing: it gives up by --timeout, and has lost nothing."""
     assert pair.write("kept").code == 0
-    sysv.set_semaphore_value(sysv.open_semaphore(place_of(pair.key_path).semaphore_keys[4]), value)
-    done = pair.read("--quiet", "--timeout", 0.3)
-    assert (done.code, done.out) == (124, b"kept\n")
+    with forged_writer(pair):
+        assert pair.write("this, too").code == 0
+        done = pair.read("--quiet", "--timeout", 0.3)
+    assert (done.code, done.out) == (124, b"kept\nthis, too\n")
     assert done.err == "reader: gave up after 0.3 s of waiting for data; a writer is there, and sends nothing\n"
