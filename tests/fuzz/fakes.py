@@ -13,7 +13,8 @@ from collections.abc import Callable
 from common.channel.listener import Listener, Reason
 from common.channel.patience import Patience
 from common.channel.ring import Ring
-from common.errors import Gone, TimedOut
+from common.errors import BadSegment, Gone, TimedOut
+from common.ipc.posix_roles import READER_TURN, WRITER_TURN
 from common.ipc.removal import Removal
 from common.layout import FIRST, LAST, MAGIC, OPEN, PAGE, VERSION, Geometry, Header, SlotHeader
 
@@ -32,10 +33,13 @@ class Interference:
 
 
 class Tokens:
-    """A counting semaphore, and a turn, and the presence: on the kernel's side all three are a number."""
+    """A counting semaphore, and a turn, and the presence: on System V's side all three are a number."""
 
-    def __init__(self, interfere: Interference, value: int) -> None:
-        self.interfere = interfere
+    most = 32767
+
+    def __init__(self, objects: FakeObjects, value: int) -> None:
+        self.objects = objects
+        self.interfere = objects.interfere
         self.value = value
         self.gone = False
 
@@ -54,7 +58,7 @@ class Tokens:
 
     def release(self) -> None:
         self._operate()
-        self.value = min(self.value + 1, 32767)
+        self.value = min(self.value + 1, self.most)
 
     def holder(self) -> int | None:
         self._operate()
@@ -71,22 +75,63 @@ class Tokens:
         return self.value > 0
 
 
-class FakeObjects:
-    """channel.Objects over `memory`; `removals` counts how often it was removed."""
+class PosixTokens(Tokens):
+    """The same as POSIX has it: whose name is gone goes on, and a wait sees whether the object was truncated."""
 
-    def __init__(self, memory: bytearray) -> None:
+    most = 2**31 - 1
+
+    def _operate(self) -> None:
+        self.interfere()
+
+    def acquire(self, timeout: float) -> bool:
+        taken = super().acquire(timeout)
+        if timeout and not taken:
+            self.objects.check_size()
+        return taken
+
+
+class PosixTurn(PosixTokens):
+    """A lock, whose holder the memory names, and which nobody gives back who removed the channel."""
+
+    def __init__(self, objects: FakeObjects, value: int, pid_at: int) -> None:
+        super().__init__(objects, value)
+        self._pid_at = pid_at
+
+    def acquire(self, timeout: float) -> bool:
+        taken = super().acquire(timeout)
+        if timeout and not taken and self.gone:
+            raise Gone("fcntl", (0, 0, 0), 43)
+        return taken
+
+    def holder(self) -> int | None:
+        self.interfere()
+        pid = bytes(self.objects.memory[self._pid_at : self._pid_at + 4])
+        return None if self.value else int.from_bytes(pid, "little")
+
+
+class FakeObjects:
+    """channel.Objects of one family over `memory`; `removals` counts how often it was removed."""
+
+    def __init__(self, memory: bytearray, ipc: str = "sysv") -> None:
         self.interfere = Interference()
         self.memory = memoryview(memory)
-        self.full_slots = Tokens(self.interfere, 0)
-        self.empty_slots = Tokens(self.interfere, GEOMETRY.slot_count)
-        self.writer_turn = Tokens(self.interfere, 1)
-        self.reader_turn = Tokens(self.interfere, 1)
-        self.writers = Tokens(self.interfere, 0)
+        self.truncated = False  # POSIX: under us, and zeros are in the place of the memory
+        kind = {"sysv": Tokens, "posix": PosixTokens}[ipc]
+        self.full_slots = kind(self, 0)
+        self.empty_slots = kind(self, GEOMETRY.slot_count)
+        self.writer_turn = PosixTurn(self, 1, WRITER_TURN) if ipc == "posix" else Tokens(self, 1)
+        self.reader_turn = PosixTurn(self, 1, READER_TURN) if ipc == "posix" else Tokens(self, 1)
+        self.writers = kind(self, 0)
         self.removals = 0
         self.removal = Removal()
 
+    def check_size(self) -> None:
+        if self.truncated:
+            raise BadSegment("it was truncated")
+
     def removed(self) -> bool:
         self.interfere()
+        self.check_size()
         return self.removals > 0
 
     def missing(self) -> str | None:

@@ -6,6 +6,7 @@ Hypothesis (test_ends.py) thinks up the stores.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -125,10 +126,24 @@ def scribble(objects: FakeObjects, memory: bytearray, schedule: list[tuple[int, 
     objects.interfere.act = lambda: next(ticking)
 
 
-def run_scenario(action: str, memory: bytearray, schedule: list[tuple[int, Poke]], tokens: int) -> None:
+def truncate(objects: FakeObjects, memory: bytearray, step: int) -> None:
+    """Let a peer truncate the object at this step, of those that there are."""
+    steps = itertools.count()
+
+    def act() -> None:
+        if next(steps) == step:
+            memory[:] = bytes(len(memory))
+            objects.truncated = True
+
+    objects.interfere.act = act
+
+
+def run_scenario(
+    action: str, memory: bytearray, schedule: list[tuple[int, Poke]], tokens: int, ipc: str = "sysv"
+) -> None:
     """Run `action` on `memory`; passes over the errors that a person gets as one line, and over no other."""
     with suppress(*ONE_LINE):
-        objects = FakeObjects(memory)
+        objects = FakeObjects(memory, ipc)
         objects.full_slots.value = tokens
         scribble(objects, memory, schedule)
         ACTIONS[action](objects)

@@ -1,5 +1,7 @@
 """Hostile bytes against both ends of the ring, at rest and while they run, over objects in a bytearray.
 
+Where it makes a difference, over such as System V has and such as POSIX has.
+
 Promised of every case: it works, or it ends with an error that run turns into one line; it ends; the reader
 stores nothing outside the header and its own `taken`, the writer nothing outside the one slot that it fills.
 """
@@ -23,6 +25,7 @@ from common.cli.sources import MessageSource
 from common.errors import BadSegment, CallFailed, TimedOut
 from common.layout import FINISHED, FIRST, LAST, PAGE, REMOVED, UNKNOWN, Header
 from common.notes import OutputNote
+from tests.families import only
 from tests.fuzz.effort import effort
 from tests.fuzz.fakes import GEOMETRY, FakeObjects, FakeSink, add_fragment, open_memory
 from tests.fuzz.pokes import SLOT_FIELDS, Poke, header_poke, pokes, slot_poke
@@ -37,6 +40,7 @@ from tests.fuzz.scenarios import (
     receive_all,
     run_scenario,
     scribble,
+    truncate,
     writer,
 )
 
@@ -59,7 +63,7 @@ at_rest = st.lists(pokes(GEOMETRY.slot_count), max_size=3)
     tokens=st.integers(0, 32767),
 )
 def test_any_stores_at_any_step(
-    action: str, channel: tuple[int, int], first: list[Poke], schedule: list[tuple[int, Poke]], tokens: int
+    ipc: str, action: str, channel: tuple[int, int], first: list[Poke], schedule: list[tuple[int, Poke]], tokens: int
 ) -> None:
     fragments, age = channel
     memory = honest_channel(fragments)
@@ -67,18 +71,18 @@ def test_any_stores_at_any_step(
     for store in first:
         store.into(memory)
     before = bytes(memory)
-    run_scenario(action, memory, schedule, tokens)
+    run_scenario(action, memory, schedule, tokens, ipc)
     assert payload_slots_changed(before, memory) <= (action in WRITING)
 
 
 @effort(200)
 @given(seed=st.integers(0), action=st.sampled_from(sorted(ACTIONS)))
-def test_random_bytes_behind_a_valid_geometry(seed: int, action: str) -> None:
+def test_random_bytes_behind_a_valid_geometry(ipc: str, seed: int, action: str) -> None:
     memory = open_memory()
     memory[64 : GEOMETRY.payloads_at] = Random(seed).randbytes(GEOMETRY.payloads_at - 64)
     header_poke("tail", 2**63).into(memory)
     header_poke("head", 2**63 + seed % 4).into(memory)
-    run_scenario(action, memory, [], 0)
+    run_scenario(action, memory, [], 0, ipc)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +160,10 @@ def test_a_number_scribbled_between_its_check_and_its_use(
 
 
 @pytest.mark.parametrize("state", [FINISHED, REMOVED, 0, 77])
-def test_a_state_that_flips_under_a_writer_hangs_nobody(state: int) -> None:
+def test_a_state_that_flips_under_a_writer_hangs_nobody(ipc: str, state: int) -> None:
     """Once the store is there the writer goes on or ends; it must not wait for a turn that it holds itself."""
     memory = open_memory()
-    objects = FakeObjects(memory)
+    objects = FakeObjects(memory, ipc)
     end = writer(objects)
     end.join()
     header_poke("state", state).into(memory)
@@ -170,14 +174,14 @@ def test_a_state_that_flips_under_a_writer_hangs_nobody(state: int) -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_finished_with_unread_records_is_no_success(gone: bool) -> None:
+def test_finished_with_unread_records_is_no_success(ipc: str, gone: bool) -> None:
     memory = open_memory()
     with memoryview(memory) as view:
         add_fragment(view, b"unread")
     header_poke("state", FINISHED).into(memory)
     header_poke("writers_joined", 1).into(memory)
     header_poke("writers_left", 1).into(memory)
-    objects = FakeObjects(memory)
+    objects = FakeObjects(memory, ipc)
     objects.full_slots.gone = gone
     sink = FakeSink(objects.interfere)
     with suppress(BadSegment, CallFailed):
@@ -186,16 +190,31 @@ def test_finished_with_unread_records_is_no_success(gone: bool) -> None:
 
 
 @pytest.mark.parametrize("action", ["send", "receive"])
-def test_tokens_without_end_do_not_outrun_the_timeout(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+def test_tokens_without_end_do_not_outrun_the_timeout(monkeypatch: pytest.MonkeyPatch, ipc: str, action: str) -> None:
     """Each wait gets a forged token at once, so the clock alone must bring the heartbeats, and with them the end."""
     memory = honest_channel(3 if action == "send" else 0)
-    objects = FakeObjects(memory)
+    objects = FakeObjects(memory, ipc)
     objects.writers.value = 1
-    objects.empty_slots.value = objects.full_slots.value = 32767
+    objects.empty_slots.value = objects.full_slots.value = objects.full_slots.most
     scribble(objects, memory, [])
     monkeypatch.setattr("common.channel.end.monotonic", itertools.count(0, 0.01).__next__)
     with pytest.raises(TimedOut):
         ACTIONS[action](objects)
+
+
+@only("posix", "no segment of System V can be made smaller")
+@pytest.mark.parametrize("action", ACTIONS)
+def test_truncated_at_any_step(ipc: str, action: str) -> None:
+    """Whoever looks at the size finds it, and then has zeros for all the bytes there were."""
+    for step in itertools.count():
+        memory = honest_channel(3)
+        objects = FakeObjects(memory, ipc)
+        truncate(objects, memory, step)
+        with suppress(*ONE_LINE):
+            ACTIONS[action](objects)
+        if not objects.truncated:
+            break
+    assert step or action == "unread", "no step of it looks at the objects"
 
 
 def test_lines_that_vanish_while_they_are_counted() -> None:
