@@ -488,6 +488,18 @@ def test_a_wait_ends_with_its_timeout(posix: PosixCalls, empty: Semaphore, timeo
     assert timeout <= time.monotonic() - start < PATIENCE / 2
 
 
+@pytest.mark.parametrize("verb", ["release_semaphore", "wait_semaphore"])
+def test_an_overwritten_semaphore_is_einval(posix: PosixCalls, empty: Semaphore, name: str, verb: str) -> None:
+    """With a word that ends nobody; those that would, tests/fuzz/test_scribbler.py has for processes of its own."""
+    with open(posix_calls.semaphore_path(name), "r+b") as file:
+        file.seek(8)
+        file.write(bytes(1))
+    arguments = () if verb == "release_semaphore" else (0.001,)
+    with pytest.raises(CallFailed) as caught:
+        getattr(posix, verb)(empty, *arguments)
+    assert caught.value.errno == errno.EINVAL
+
+
 def has_waiter(name: str) -> bool:
     """glibc counts its sleepers in the second half of the semaphore's first eight bytes."""
     return Path(posix_calls.semaphore_path(name)).read_bytes()[4:8] != bytes(4)

@@ -122,17 +122,27 @@ class Mapping(NamedTuple):
     memory: memoryview
 
 
+# How the kernel is to be asked to sleep stands in the semaphore, where whoever may open it can write. With anything
+# there but what the C library stored, the library ends the process (SIGABRT), or sleeps without a timeout. Looked at
+# just before the call, so only a store in that very moment still gets through.
+_KIND_AT = 8
+_sample = (ctypes.c_uint32 * 8)()
+_libc.sem_init(ctypes.byref(_sample), 1, 0)
+_SHARED = _sample[_KIND_AT // 4]
+
+
 class Semaphore:
     """A named semaphore of ours; closed, it has no `address` any more, or to use it would be a SIGSEGV.
 
     `seen` is what was said of its file when it was created or opened.
     """
 
-    __slots__ = ("address", "name", "seen")
+    __slots__ = ("address", "kind", "name", "seen")
 
     def __init__(self, name: str, address: int) -> None:
         self.name = name
         self.address = address
+        self.kind = ctypes.c_uint32.from_address(address + _KIND_AT)
         self.seen: ShmStat | None = None
 
 
@@ -329,7 +339,7 @@ class PosixCalls(Calls):
         C: int sem_close(sem_t *sem); see sem_close(3). Fails with EINVAL (none of this process's).
         """
         address = semaphore.address
-        del semaphore.address
+        del semaphore.address, semaphore.kind
         self._of_libc("sem_close", (address,), _libc.sem_close(address))
 
     def remove_semaphore(self, name: str) -> None:
@@ -343,9 +353,12 @@ class PosixCalls(Calls):
     def release_semaphore(self, semaphore: Semaphore) -> None:
         """Put a token back, waking one waiter. One that is full to SEM_VALUE_MAX stays as it is: it wakes anyone.
 
-        C: int sem_post(sem_t *sem); see sem_post(3). EOVERFLOW is the full one.
+        C: int sem_post(sem_t *sem); see sem_post(3). EOVERFLOW is the full one. Fails with EINVAL (it was overwritten).
         """
-        result = _sem_post(semaphore.address)
+        address = semaphore.address
+        if semaphore.kind.value != _SHARED:
+            raise CallFailed("sem_post", (address,), errno.EINVAL)
+        result = _sem_post(address)
         if self.listener.call is None and not result:
             return
         number = ctypes.get_errno() if result else 0
@@ -369,12 +382,15 @@ class PosixCalls(Calls):
         C: int sem_clockwait(sem_t *sem, clockid_t clockid, const struct timespec *abstime), or int sem_timedwait(sem_t
         *sem, const struct timespec *abstime) where there is none; see sem_wait(3). ETIMEDOUT and EINTR are the answer
         False: Python's handlers let no call be restarted, and the caller looks at head and tail anyway.
+        Fails with EINVAL (it was overwritten).
         """
         clock = _CLOCK[0] if _CLOCK else time.CLOCK_REALTIME
         until = time.clock_gettime_ns(clock) + int(timeout * 1_000_000_000)
         limit = Timespec(*divmod(until, 1_000_000_000))
         address = semaphore.address
         arguments = (address, *_CLOCK, until / 1_000_000_000)
+        if semaphore.kind.value != _SHARED:
+            raise CallFailed(_WAIT, arguments, errno.EINVAL)
         ctypes.set_errno(0)
         try:
             result = _wait(address, *_CLOCK, ctypes.byref(limit))

@@ -99,6 +99,10 @@ POSIX_MEANING = {
     ("sem_open", errno.ENFILE): _ALL_FILES,
     ("sem_open", errno.ENOMEM): _NO_SPACE,
     ("sem_open", errno.ENOSPC): f"/dev/shm {_NO_ROOM}",
+    **dict.fromkeys(
+        ((call, errno.EINVAL) for call in ("sem_post", "sem_clockwait", "sem_timedwait")),
+        "somebody has written into the semaphore, and to use it would end us; `writer.py --remove` removes it",
+    ),
     ("sem_unlink", errno.EACCES): _ONLY_OWNER,
     ("sem_unlink", errno.EPERM): _ONLY_OWNER,
     ("sem_unlink", errno.ENOENT): "the semaphore was removed just now, by somebody else",

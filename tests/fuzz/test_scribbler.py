@@ -23,9 +23,12 @@ from random import Random
 
 import pytest
 
+from common.ipc.posix_calls import semaphore_path
 from common.ipc.posix_objects import segment_name
 from common.ipc.posix_roles import WRITERS
+from common.ipc.posix_semaphores import named_after
 from common.layout import SEMAPHORES
+from tests.families import only
 from tests.helpers import PATIENCE, ROOT, Finished, Pair, finish, wait_until
 from tests.in_process import FAMILIES, POSIX, fill, place_of, posix, remove_objects
 
@@ -124,6 +127,21 @@ def test_semaphores_that_are_full(pair: Pair) -> None:
     for name in SEMAPHORES[:4]:
         fill(place_of(pair.key_path), FAMILIES[pair.ipc], name)
     assert_arrives(transfer)
+
+
+@only("posix", "a semaphore of System V is in the kernel's memory")
+@pytest.mark.parametrize("kind", [5, 0x7F], ids=["would sleep for ever", "would abort"])
+def test_a_semaphore_that_is_overwritten(pair: Pair, leftovers: None, kind: int) -> None:
+    """The word that tells the kernel how to sleep on it. Whoever sleeps sees it when it wakes, at its heartbeat."""
+    transfer = Transfer(pair, PATIENCE)
+    (name,) = (name for role, name in named_after(segment_name(place_of(pair.key_path))) if role == "empty_slots")
+    with open(semaphore_path(name), "r+b") as file:
+        file.seek(8)
+        file.write(bytes([kind]))
+    writer, reader = transfer.run()
+    assert_clear(writer, "writer")
+    assert_clear(reader, "reader")
+    assert {writer.code, reader.code} == {1}
 
 
 @contextmanager
