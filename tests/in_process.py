@@ -25,6 +25,7 @@ from common.channel.patience import Patience
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
 from common.errors import CallFailed
+from common.geometry import Geometry
 from common.ipc.doorway import FlockDoorway
 from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted, join_channel, open_channel
@@ -36,7 +37,7 @@ from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN
 from common.ipc.posix_semaphores import named_after, remove_if_there
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import Semaphore, segment_memory
-from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN, Geometry
+from common.layout import PAGE, REMOVED, SEMAPHORES, UNKNOWN
 from common.notes import FileId
 from tests.helpers import PATIENCE, ROOT, locks_on
 

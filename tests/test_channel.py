@@ -19,6 +19,7 @@ from common.channel.write import WriteEnd
 from common.cli.sinks import FileSink
 from common.cli.sources import FileSource, MessageSource
 from common.errors import BadSegment, ChannelError, TimedOut, TornRecord
+from common.geometry import Geometry
 from common.ipc.family import Family
 from common.layout import (
     ABORTED,
@@ -32,7 +33,6 @@ from common.layout import (
     REMOVED,
     SEMAPHORES,
     UNKNOWN,
-    Geometry,
     Header,
     SlotHeader,
 )

@@ -12,6 +12,7 @@ import pytest
 
 from common.channel.ring import Ring
 from common.errors import BadSegment
+from common.geometry import Geometry, read_geometry
 from common.layout import (
     ABORTED,
     CHECKED,
@@ -29,10 +30,8 @@ from common.layout import (
     SLOT,
     UNKNOWN,
     VERSION,
-    Geometry,
     Header,
     SlotHeader,
-    read_geometry,
 )
 from common.notes import OutputNote
 from tests.in_process import Died

@@ -19,6 +19,7 @@ import pytest
 from common.channel.listener import Call, Listener, News
 from common.channel.objects import Objects
 from common.errors import BadSegment, CallFailed, ChannelError, NotOurs
+from common.geometry import read_geometry
 from common.ipc.family import ChannelObjects, Family
 from common.ipc.lifecycle import (
     DEFAULT_GEOMETRY,
@@ -33,19 +34,7 @@ from common.ipc.posix import PosixFamily
 from common.ipc.removal import Removal
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import IPC_CREAT
-from common.layout import (
-    FINISHED,
-    HALF_MADE,
-    MAGIC,
-    NOT_CREATED,
-    OPEN,
-    PAGE,
-    REMOVED,
-    SEMAPHORES,
-    VERSION,
-    Header,
-    read_geometry,
-)
+from common.layout import FINISHED, HALF_MADE, MAGIC, NOT_CREATED, OPEN, PAGE, REMOVED, SEMAPHORES, VERSION, Header
 from tests.helpers import is_root
 from tests.in_process import (
     MODE,
@@ -512,7 +501,7 @@ def test_without_orphans_nothing_is_removed(where: Where) -> None:
 COUNT_DOWN = """
 import os, sys
 from tests.in_process import FAMILIES, LISTENER, sysv
-from common.layout import Geometry
+from common.geometry import Geometry
 from common.layout import Header
 from common.ipc.place import Place
 from common.ipc.lifecycle import create_channel

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from common.errors import BadSegment, CallFailed, ChannelError, Gone, NotOurs, NotPermitted
+from common.geometry import Geometry
 from common.ipc.lifecycle import Wanted, create_channel, find_channel, join_channel, open_channel
 from common.ipc.posix_calls import PosixCalls
 from common.ipc.posix_objects import PosixObjects, segment_name
 from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN, WRITERS, Handle
-from common.layout import HALF_MADE, MAGIC, PAGE, SEMAPHORES, Geometry, Header
+from common.layout import HALF_MADE, MAGIC, PAGE, SEMAPHORES, Header
 from tests.helpers import PATIENCE, ROOT, Pair, finish, is_root, locks_on, wait_until
 from tests.in_process import (
     POSIX,

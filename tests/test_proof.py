@@ -6,8 +6,9 @@ from itertools import product
 
 import pytest
 
+from common.geometry import Geometry
 from common.ipc.proof import Facts, Kind, judge
-from common.layout import FINISHED, HALF_MADE, MAGIC, OPEN, PAGE, REMOVED, Geometry
+from common.layout import FINISHED, HALF_MADE, MAGIC, OPEN, PAGE, REMOVED
 
 OUR_PATH, ANOTHER, NONE = (1, 2), (1, 3), (0, 0)
 SIZE = Geometry(8, PAGE).segment_size

@@ -23,8 +23,9 @@ from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
 from common.cli import sources
 from common.cli.sources import MessageSource
+from common.geometry import Geometry
 from common.ipc.family import Family
-from common.layout import PAGE, UNKNOWN, Geometry
+from common.layout import PAGE, UNKNOWN
 from tests.helpers import PATIENCE, Pair, finish
 from tests.in_process import Collector, Died, Local, Script, in_thread, stream
 

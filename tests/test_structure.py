@@ -17,6 +17,7 @@ from tests.helpers import ROOT
 FLOORS = (
     {"errors", "words", "notes"},
     {"layout"},
+    {"geometry"},
     {
         "channel.listener",
         "channel.objects",
@@ -219,7 +220,7 @@ TESTED_IN = {
     **dict.fromkeys(("ipc.sysv", "ipc.sysv_roles", "ipc.sysv_owners", "ipc.sysv_semaphores"), "test_lifecycle"),
     **dict.fromkeys(("ipc.place", "ipc.processes", "ipc.removal"), "test_lifecycle"),
     **dict.fromkeys(("cli.leaving", "words"), "test_cli"),
-    "channel.ring": "test_layout",
+    **dict.fromkeys(("channel.ring", "geometry"), "test_layout"),
     "notes": "test_layout",
     "ipc.calls": "test_sysv_calls",
     **dict.fromkeys(("ipc.posix_roles", "ipc.posix_semaphores", "ipc.posix_objects"), "test_posix"),

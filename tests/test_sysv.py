@@ -15,6 +15,7 @@ import sysv_ipc
 
 from common.channel.listener import Call, Listener, News
 from common.errors import CallFailed, NotOurs
+from common.geometry import Geometry
 from common.ipc.lifecycle import (
     Wanted,
     create_channel,
@@ -25,13 +26,7 @@ from common.ipc.lifecycle import (
 from common.ipc.place import CHANNELS, Place
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL
-from common.layout import (
-    HALF_MADE,
-    PAGE,
-    SEMAPHORES,
-    Geometry,
-    Header,
-)
+from common.layout import HALF_MADE, PAGE, SEMAPHORES, Header
 from tests.helpers import is_root, wait_until
 from tests.in_process import (
     FAMILY,

@@ -14,9 +14,10 @@ import pytest
 from common.channel.listener import Call, News, Reason, Step
 from common.cli.run import Interrupted
 from common.cli.talk import Talk, state_of
+from common.geometry import Geometry
 from common.ipc.family import ChannelObjects
 from common.ipc.sysv import SysvFamily
-from common.layout import FIRST, LAST, Geometry, SlotHeader
+from common.layout import FIRST, LAST, SlotHeader
 from tests.helpers import wait_until
 from tests.in_process import python
 

@@ -15,7 +15,8 @@ import pytest
 from common.channel.end import End
 from common.cli.talk import Talk
 from common.cli.tally import Tally, _progress_bar, _rate
-from common.layout import FIRST, LAST, PAGE, Geometry, SlotHeader
+from common.geometry import Geometry
+from common.layout import FIRST, LAST, PAGE, SlotHeader
 from tests.in_process import Collector, Died, Local, Script, stream, take_all
 
 OPTIONS = argparse.Namespace(quiet=False, no_progress=False, trace=False)

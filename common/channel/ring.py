@@ -5,17 +5,8 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from common.errors import BadSegment
-from common.layout import (
-    FLAGS,
-    MAX_FRAGMENT,
-    PAGE,
-    SLOT,
-    TAKEN_OFFSET,
-    UNKNOWN,
-    Header,
-    SlotHeader,
-    read_geometry,
-)
+from common.geometry import read_geometry
+from common.layout import FLAGS, MAX_FRAGMENT, PAGE, SLOT, TAKEN_OFFSET, UNKNOWN, Header, SlotHeader
 
 _lock = allocate_lock()
 _lock.acquire()

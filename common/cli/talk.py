@@ -10,8 +10,9 @@ import signal
 from collections import deque
 
 from common.channel.listener import Listener, News, Reason, Step
+from common.geometry import Geometry
 from common.ipc.family import ChannelObjects, Names
-from common.layout import ABORTED, Geometry, SlotHeader
+from common.layout import ABORTED, SlotHeader
 from common.words import plural
 
 # A wait shorter than this is nothing to talk about, in seconds.

@@ -18,23 +18,12 @@ from typing import NamedTuple
 
 from common.channel.listener import News
 from common.errors import BadSegment, CallFailed, ChannelError, NotOurs
+from common.geometry import Geometry, read_geometry
 from common.ipc.calls import key_text
 from common.ipc.family import ChannelObjects, Family
 from common.ipc.place import Place
 from common.ipc.proof import Facts, Kind, judge
-from common.layout import (
-    FINISHED,
-    HALF_MADE,
-    MAGIC,
-    NOT_CREATED,
-    OPEN,
-    PAGE,
-    SEMAPHORES,
-    VERSION,
-    Geometry,
-    Header,
-    read_geometry,
-)
+from common.layout import FINISHED, HALF_MADE, MAGIC, NOT_CREATED, OPEN, PAGE, SEMAPHORES, VERSION, Header
 
 DEFAULT_MODE = 0o660
 DEFAULT_GEOMETRY = Geometry(slot_count=8, slot_size=256 * 1024)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from common.layout import FINISHED, HALF_MADE, MAGIC, PAGE, REMOVED, Geometry
+from common.geometry import Geometry
+from common.layout import FINISHED, HALF_MADE, MAGIC, PAGE, REMOVED
 
 
 class Kind(Enum):

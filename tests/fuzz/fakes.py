@@ -14,9 +14,10 @@ from common.channel.listener import Listener, Reason
 from common.channel.patience import Patience
 from common.channel.ring import Ring
 from common.errors import BadSegment, Gone, TimedOut
+from common.geometry import Geometry
 from common.ipc.posix_roles import READER_TURN, WRITER_TURN
 from common.ipc.removal import Removal
-from common.layout import FIRST, LAST, MAGIC, OPEN, PAGE, VERSION, Geometry, Header, SlotHeader
+from common.layout import FIRST, LAST, MAGIC, OPEN, PAGE, VERSION, Header, SlotHeader
 
 GEOMETRY = Geometry(slot_count=3, slot_size=PAGE)
 HEARTBEATS = 3  # of a wait, before it gives up

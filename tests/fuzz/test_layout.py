@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from common.channel.ring import Ring
 from common.errors import BadSegment
-from common.layout import FLAGS, MAGIC, PAGE, SLOT, UNKNOWN, Geometry, SlotHeader, read_geometry
+from common.geometry import Geometry, read_geometry
+from common.layout import FLAGS, MAGIC, PAGE, SLOT, UNKNOWN, SlotHeader
 from tests.fuzz.effort import effort
 from tests.fuzz.fakes import GEOMETRY, add_fragment, open_memory
 from tests.fuzz.pokes import HEADER_FIELDS, SLOT_FIELDS, Poke, header_poke, pokes

@@ -16,19 +16,8 @@ from pathlib import Path
 import pytest
 import sysv_ipc
 
-from common.layout import (
-    CHECKED,
-    FIRST,
-    LAST,
-    LINES,
-    PAGE,
-    SEMAPHORES,
-    SLOT,
-    UNKNOWN,
-    Header,
-    SlotHeader,
-    read_geometry,
-)
+from common.geometry import read_geometry
+from common.layout import CHECKED, FIRST, LAST, LINES, PAGE, SEMAPHORES, SLOT, UNKNOWN, Header, SlotHeader
 from common.notes import OutputNote
 from tests.helpers import Pair
 

@@ -20,22 +20,11 @@ import sysv_ipc
 
 from common.channel.patience import Patience
 from common.errors import ChannelError
+from common.geometry import read_geometry
 from common.ipc.doorway import FlockDoorway
 from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel, open_channel
 from common.ipc.place import Place
-from common.layout import (
-    FINISHED,
-    HALF_MADE,
-    MAGIC,
-    NOT_CREATED,
-    OPEN,
-    PAGE,
-    REMOVED,
-    SEMAPHORES,
-    VERSION,
-    Header,
-    read_geometry,
-)
+from common.layout import FINISHED, HALF_MADE, MAGIC, NOT_CREATED, OPEN, PAGE, REMOVED, SEMAPHORES, VERSION, Header
 from tests.e2e.watch import segment_file, segments, semaphore
 from tests.families import both
 from tests.faults.tools import remove

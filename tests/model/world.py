@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from common.layout import FINISHED, MAGIC, OPEN, PAGE, SEMAPHORES, SLOT, VERSION, Geometry, Header
+from common.geometry import Geometry
+from common.layout import FINISHED, MAGIC, OPEN, PAGE, SEMAPHORES, SLOT, VERSION, Header
 from tests.model.monitor import NOBODY, Debts, Seen, Violation
 
 MOST_SLOTS = 2
