@@ -98,6 +98,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "fcntl": (3, 37, Flock(1, 0, 72, 1, 0)),
     "sem_open": ("/a", 0),
     "sem_close": (SEM,),
+    "sem_post": (SEM,),
+    "sem_clockwait": (SEM, 1, 0.1),
+    "sem_timedwait": (SEM, 0.1),
     "sem_unlink": ("/a",),
 }
 
