@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+WATCHED = "%ipc,exit_group"  # exit_group: the log is complete
 NAMES = "shmget|shmat|shmdt|shmctl|semget|semop|semtimedop|semctl"
 _LINE = re.compile(rf"(?:\d+ +)?({NAMES})\((.*)\) += (-?\w+)(?: (E\w+) \([\w ]+\)(?: \(INJECTED\))?)?")
 _STAT_FIELDS = ("uid", "gid", "mode", "segsz", "nattch")
@@ -34,6 +35,14 @@ def calls_in(text: str) -> list[Call]:
     return [_parse(match) for match in map(_LINE.fullmatch, text.splitlines()) if match]
 
 
+def calls_seen(log: str, shown: list[Call]) -> list[Call]:
+    """What --trace should have shown, from the log of strace: `shown`, if it told the truth."""
+    lines = [line for line in log.splitlines() if "(" in line and "exit_group(" not in line]
+    happened = calls_in("\n".join(lines))
+    assert len(happened) == len(lines), "a line of strace's was not understood"
+    return [as_shown(*pair) for pair in zip(happened, shown, strict=False)] + happened[len(shown) :]
+
+
 def _parse(match: re.Match[str]) -> Call:
     name, arguments, result, errno = match.groups(default="")
     if name == "semtimedop" and arguments.endswith(", NULL"):
@@ -41,7 +50,7 @@ def _parse(match: re.Match[str]) -> Call:
     if name == "semctl":
         arguments = re.sub(r"(GETVAL|GETPID|GETNCNT|GETZCNT|IPC_RMID), NULL$", r"\1", arguments)
     arguments = _struct(_timeout(re.sub(r"sem_(num|op|flg)=", "", arguments)))
-    return Call(name, _decimal(arguments), int(_decimal(result)), errno)
+    return Call(name, decimal(arguments), int(decimal(result)), errno)
 
 
 def _timeout(arguments: str) -> str:
@@ -63,7 +72,7 @@ def _struct(arguments: str) -> str:
     return head + brace + ", ".join(f"{field}={values[field]}" for field in shown if field in values) + "}"
 
 
-def _decimal(text: str) -> str:
+def decimal(text: str) -> str:
     """Every number in decimal: 0x10 is 16, 0660 is 432, NULL is 0."""
     text = re.sub(r"\b0x([0-9a-f]+)\b", lambda match: str(int(match[1], 16)), text.replace("NULL", "0"))
     return re.sub(r"(?<![\w.])0([0-7]+)\b", lambda match: str(int(match[1], 8)), text)

@@ -1,7 +1,7 @@
 """--trace is the truth: strace, watching the same run from outside, saw exactly these calls in this order.
 
-Every System V call counts (strace's %ipc), so a call that we make and do not show fails the test as well as one
-that we show with other arguments or another result.
+Every System V call counts (strace's %ipc), and every system call that touches an object of POSIX (library.py), so a
+call that we make and do not show fails the test as well as one that we show with other arguments or another result.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import sysv_ipc
 
+from common.ipc.posix_calls import segment_path
+from tests.families import both, families, only
 from tests.helpers import Finished, Pair, wait_until
-from tests.lab.calls import Call, as_shown, calls_in
+from tests.lab import calls, library
+from tests.lab.calls import Call, calls_in
 from tests.lab.shell import ended, start, strace
+from tests.lab.waiting import asleep
 
 FILE_SIZE = 700_001
 OWNER = f"{os.getuid()}:{os.getgid()}"
@@ -65,27 +70,31 @@ SCENARIOS = {
     "changed": (_writer("hello"), _writer("--chmod", "0600"), _writer("--chown", OWNER), _reader()),
     "kept": (_writer("hello"), _reader("--keep"), _REMOVE),
 }
+_ADDRESSES = ("two messages and an address", "impossible")  # which only shmat can be asked for
+POSIX_SCENARIOS = {name: runs for name, runs in SCENARIOS.items() if name not in _ADDRESSES} | {
+    "two messages": (_writer("--mode", "0644", "one"), _writer("two"), _reader("--count", "1"), _reader()),
+    "verified": (_writer("--verify", "--file", "payload"), _reader("--output", "copy")),
+}
+VIEWS = {"sysv": calls, "posix": library}
 
 
 def _start(pair: Pair, run: Run, log: str, *options: str) -> subprocess.Popen[bytes]:
-    watched = strace("-f", "-o", log, "-e", "trace=%ipc", *options)
+    watched = strace("-f", "-o", log, "-e", "abbrev=none", "-e", f"trace={VIEWS[pair.ipc].WATCHED}", *options)
     return start(pair.under(*watched), run.program, "--trace", *run.arguments)
 
 
 def _check(pair: Pair, run: Run, done: Finished, log: str) -> list[Call]:
     assert done.code == run.code, done
-    shown = calls_in(done.err)
-    lines = (pair.directory / log).read_text().splitlines()
-    happened = calls_in("\n".join(lines))
-    assert len(happened) == sum("(" in line for line in lines), "a line of strace's was not understood"
-    assert shown == [as_shown(*both) for both in zip(happened, shown, strict=False)] + happened[len(shown) :]
+    view = VIEWS[pair.ipc]
+    shown: list[Call] = view.calls_in(done.err)
+    assert shown == view.calls_seen((pair.directory / log).read_text(), shown)
     return shown
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@families("scenario", list(SCENARIOS), list(POSIX_SCENARIOS))
 def test_what_trace_shows_is_what_happened(pair: Pair, scenario: str) -> None:
     (pair.directory / "payload").write_bytes(os.urandom(FILE_SIZE))
-    for number, run in enumerate(SCENARIOS[scenario]):
+    for number, run in enumerate((SCENARIOS | POSIX_SCENARIOS)[scenario]):
         log = f"strace.{number}"
         done = ended(_start(pair, run, log), b"one\ntwo\nthree\n")
         assert _check(pair, run, done, log)
@@ -94,14 +103,18 @@ def test_what_trace_shows_is_what_happened(pair: Pair, scenario: str) -> None:
         pair.write("--remove")
 
 
-def test_what_trace_shows_when_ipcrm_left_semaphores(pair: Pair) -> None:
+@both
+def test_what_trace_shows_when_only_semaphores_are_left(pair: Pair) -> None:
     pair.write("hello")
     status = pair.status()
     assert status
-    sysv_ipc.remove_shared_memory(status["segment"]["id"])
-    run = _writer("--remove")
-    shown = _check(pair, run, ended(_start(pair, run, "log")), "log")
-    assert [call.arguments.split(", ")[2] for call in shown if call.name == "semctl"].count("GETZCNT") == 5
+    if pair.ipc == "sysv":
+        sysv_ipc.remove_shared_memory(status["segment"]["id"])
+    else:
+        Path(segment_path(status["segment"]["id"])).unlink()
+    shown = _check(pair, _REMOVE, ended(_start(pair, _REMOVE, "log")), "log")
+    told = [f"{call.name} {call.arguments}" for call in shown]
+    assert sum("GETZCNT" in call or call.startswith("sem_unlink") for call in told) == 5
 
 
 # What the kernel may say instead of doing it; glibc's semop is the system call semtimedop.
@@ -128,39 +141,190 @@ def test_what_the_kernel_refuses_is_shown_with_its_own_errno(pair: Pair, call: s
     assert pair.read().code == 0
 
 
+# The same for what the C library makes of its calls: which call is the first, where Python makes it as well. shm_unlink
+# and sem_unlink say EACCES for an EPERM; a posix_fallocate that a signal cut short Python repeats by itself.
+POSIX_REFUSALS = [
+    ("openat", '"/dev/shm/shmpair-', "EACCES", "ELOOP", "EMFILE", "ENFILE"),
+    ("openat", '"/dev/shm/sem.', "EACCES", "EMFILE", "ENFILE", "ENOSPC"),
+    ("ftruncate", "(", "EFBIG", "EINVAL", "EPERM"),
+    ("fallocate", "(", "EFBIG", "EINVAL", "ENOMEM", "ENOSPC"),
+    ("fcntl", "F_OFD_SETLK", "EAGAIN", "EINVAL", "ENOLCK"),
+    ("link", "(", "EEXIST", "ENOSPC"),
+    ("fchmod", "(", "EPERM"),
+    ("chmod", "(", "ENOENT", "EPERM"),
+]
+
+
+@only("posix", "the other family has REFUSALS")
+@pytest.mark.parametrize(
+    ("call", "where", "errno"), [(call, where, errno) for call, where, *errnos in POSIX_REFUSALS for errno in errnos]
+)
+def test_what_posix_refuses_is_shown_with_its_own_errno(pair: Pair, call: str, where: str, errno: str) -> None:
+    run = _writer("hello")
+    for log in ("warm", "good"):  # the first may still compile what it imports
+        assert ended(_start(pair, run, log)).code == 0
+        assert pair.read().code == 0
+    made = [line for line in (pair.directory / "good").read_text().splitlines() if f" {call}(" in line]
+    number = next(number for number, line in enumerate(made, 1) if where in line)
+    done = ended(_start(pair, run, "log", "-e", f"inject={call}:error={errno}:when={number}"))
+    _check(pair, run._replace(code=done.code), done, "log")
+    assert f"= -1 {errno} (" in done.err, done
+    pair.write("--quiet", "hello")
+    assert pair.read().code == 0
+
+
+@only("posix", "the other family has REFUSALS")
+@pytest.mark.parametrize("errno", ["EACCES", "EPERM", "EROFS"])
+def test_an_unlink_that_posix_refuses_is_shown_with_the_errno_of_the_library(pair: Pair, errno: str) -> None:
+    pair.write("hello")
+    done = ended(_start(pair, _REMOVE, "log", "-e", f"inject=unlink:error={errno}"))
+    assert _check(pair, _REMOVE._replace(code=1), done, "log")[-1].errno == ""  # it has left all the same
+    pair.write("--remove")
+
+
+@both
 def test_the_call_that_a_signal_ends_is_shown_too(pair: Pair) -> None:
-    """Ctrl-C while the writer sleeps in semtimedop: EINTR, and then what it takes to leave."""
+    """Ctrl-C while the writer sleeps until a slot is empty: EINTR, and then what it takes to leave."""
     (pair.directory / "payload").write_bytes(os.urandom(FILE_SIZE))
     # -D: strace is then the child of our writer, and the process that we started is the writer itself.
     child = _start(pair, _writer("--slots", "1", "--file", "payload"), "log", "-D")
-    wait_until(lambda: _asleep(pair), "the writer's sleep")
+    wait_until(lambda: asleep(pair, "empty_slots"), "the writer's sleep")
     os.kill(child.pid, signal.SIGINT)
     done = ended(child)
     assert done.code == 128 + signal.SIGINT, done
-    wait_until(lambda: "shmdt(" in (pair.directory / "log").read_text(), "strace's last line")
+    wait_until(lambda: "exit_group(" in (pair.directory / "log").read_text(), "strace's last line")
     _check(pair, _writer(code=done.code), done, "log")
     assert pair.write("--remove").code == 0
 
 
-def _asleep(pair: Pair) -> bool:
-    """Whether a process sleeps until a slot is empty."""
-    try:
-        empty_slots = sysv_ipc.Semaphore(sysv_ipc.ftok(str(pair.key_path), 3, silence_warning=True))
-    except sysv_ipc.ExistentialError:
-        return False
-    return bool(empty_slots.waiting_for_nonzero)
+# What no transfer can do without.
+NEEDED = {
+    "sysv": {"shmget", "shmat", "shmdt", "shmctl", "semget", "semop", "semctl"},
+    "posix": {
+        *("shm_open", "shm_unlink", "ftruncate", "posix_fallocate", "mmap", "munmap", "close", "fstat", "lstat"),
+        *("sem_open", "sem_close", "sem_unlink", "sem_post", "sem_trywait", "sem_getvalue", "fcntl", "fchmod", "chmod"),
+    },
+}
 
 
+@both
 def test_the_truth_holds_while_both_sides_run(pair: Pair) -> None:
-    """They wait for each other here, in semtimedop, and wake each other."""
+    """They wait for each other here, and wake each other."""
     payload = os.urandom(3 * FILE_SIZE)
     (pair.directory / "payload").write_bytes(payload)
     reader, writer = _reader(), _writer("--slots", "2", "--slot-size", "64K", "--file", "payload")
     with ThreadPoolExecutor() as pool:  # both have more to say than a pipe holds
         received, sent = pool.map(ended, [_start(pair, reader, "reader"), _start(pair, writer, "writer")])
     assert received.out == payload
-    calls = _check(pair, writer, sent, "writer") + _check(pair, reader, received, "reader")
-    assert {call.name for call in calls} >= {"shmget", "shmat", "shmdt", "shmctl", "semget", "semop", "semctl"}
+    shown = _check(pair, writer, sent, "writer") + _check(pair, reader, received, "reader")
+    assert {call.name for call in shown} >= NEEDED[pair.ipc]
+
+
+@only("posix", "a semop of System V is a system call, whether it sleeps or not")
+def test_a_wait_that_sleeps_and_the_post_that_wakes_it_have_their_futex(pair: Pair) -> None:
+    """Line by line, until one of them found the reader asleep: its sleep may just have timed out."""
+    writer, reader = (_start(pair, run, run.program) for run in (_writer("--lines"), _reader()))
+    assert writer.stdin and reader.stdout
+    logs = pair.directory / "reader", pair.directory / "writer"
+    woken = False
+    while not woken:
+        wait_until(lambda: asleep(pair, "full_slots"), "the reader's sleep")
+        writer.stdin.write(b"a line\n")
+        writer.stdin.flush()
+        assert reader.stdout.readline() == b"a line\n"
+        woken = "" in library.sleeps_in(_whole_lines(logs[0]))
+    _check(pair, _writer(), ended(writer), "writer")
+    _check(pair, _reader(), ended(reader), "reader")
+    assert library.wakes_in(logs[1].read_text())
+
+
+def _whole_lines(log: Path) -> str:
+    return log.read_text().rpartition("\n")[0]
+
+
+SEM = "/dev/shm/sem.shmpair-1-2-writers"
+# A semaphore is made, posted twice, the second time to somebody who sleeps, waited for in vain, and closed.
+SEEN = f"""9 openat(AT_FDCWD, "/dev/shm/sem.aB3dE6", O_RDWR|O_CREAT|O_EXCL, 0640) = 5
+9 write(5, "\\3\\0\\0\\0\\0\\0\\0\\0\\200\\0\\0\\0", 32) = 32
+9 mmap(NULL, 32, PROT_READ|PROT_WRITE, MAP_SHARED, 5, 0) = 0x7f10
+9 link("/dev/shm/sem.aB3dE6", "{SEM}") = 0
+9 fstat(5, {{st_ino=1, st_mode=S_IFREG|0640}}) = 0
+9 unlink("/dev/shm/sem.aB3dE6") = 0
+9 close(5) = 0
+9 write(2, "close(5) = 0 \\"{SEM}"..., 40) = 40
+9 futex(0x7f10, FUTEX_WAKE, 1) = 1
+9 futex(0x7f10, FUTEX_WAIT_BITSET|FUTEX_CLOCK_REALTIME, 0, {{tv_sec=7, tv_nsec=500000001}}, FUTEX_BITSET_MATCH_ANY)\
+ = -1 EAGAIN (Resource temporarily unavailable)
+9 futex(0x7f10, FUTEX_WAIT_BITSET, 0, {{tv_sec=7, tv_nsec=500000001}}, FUTEX_BITSET_MATCH_ANY)\
+ = -1 ETIMEDOUT (Connection timed out)
+9 futex(0x7f99, FUTEX_WAIT, 0, NULL) = 0
+9 munmap(0x7f10, 32) = 0
+9 unlink("{SEM}") = -1 EPERM (Operation not permitted)
+9 exit_group(0) = ?
+"""
+SHOWN = """writer: this is no call
+sem_open("/shmpair-1-2-writers", O_CREAT|O_EXCL, 0640, 3) = 0x7f10
+sem_getvalue(0x7f10, [3]) = 0
+sem_post(0x7f10) = 0
+sem_post(0x7f10) = 0
+sem_clockwait(0x7f10, CLOCK_MONOTONIC, {tv_sec=7, tv_nsec=500000000}) = -1 ETIMEDOUT (Connection timed out)
+sem_close(0x7f10) = 0
+sem_unlink("/shmpair-1-2-writers") = -1 EACCES (Permission denied)
+"""
+
+
+def _agree(shown: str, seen: str) -> bool:
+    told = library.calls_in(shown)
+    return told == library.calls_seen(seen, told) != []
+
+
+def test_a_trace_over_posix_that_is_true() -> None:
+    assert _agree(SHOWN, SEEN)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("O_EXCL, 0640, 3) = 0x7f10", "O_EXCL, 0640, 4) = 0x7f10"),
+        ("O_EXCL, 0640, 3) = 0x7f10", "O_EXCL, 0600, 3) = 0x7f10"),
+        ("O_EXCL, 0640, 3) = 0x7f10", "O_EXCL, 0640, 3) = 0x7f20"),
+        ("sem_close(0x7f10) = 0\n", ""),
+        ("sem_close(0x7f10) = 0\n", "sem_close(0x7f10) = 0\nclose(5) = 0\n"),
+        ("-1 ETIMEDOUT (Connection timed out)", "0"),
+        ("-1 ETIMEDOUT (Connection timed out)", "-1 EINTR (Interrupted system call)"),
+        ("EACCES (Permission denied)", "EPERM (Operation not permitted)"),
+        ("sem_clockwait(0x7f10", "sem_clockwait(0x7f99"),
+    ],
+)
+def test_a_trace_over_posix_that_is_not(before: str, after: str) -> None:
+    assert before in SHOWN
+    assert not _agree(SHOWN.replace(before, after), SEEN)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "9 unlink(\"/dev/shm/shmpair-1\") = 0",
+        "9 openat(AT_FDCWD, \"/dev/shm/shmpair-1\", O_RDWR|O_NOFOLLOW|O_CLOEXEC) = 5",
+        "9 futex(0x7f10, FUTEX_WAKE, 1) = 1",
+    ],
+)  # fmt: skip
+def test_what_strace_saw_and_the_trace_does_not_show_is_found(more: str) -> None:
+    at = SEEN.index("9 munmap")
+    assert not _agree(SHOWN, f"{SEEN[:at]}{more}\n{SEEN[at:]}")
+
+
+def test_a_wait_in_vain_has_slept() -> None:
+    never = "".join(
+        line for line in SEEN.splitlines(keepends=True) if "FUTEX" not in line and not line.startswith(" =")
+    )
+    assert not _agree(SHOWN, never)
+
+
+@pytest.mark.parametrize("call", ['rename("/dev/shm/shmpair-1", "/dev/shm/b")', 'statfs("/dev/shm/shmpair-1", 0x1)'])
+def test_a_call_on_an_object_that_trace_knows_nothing_of_is_found(call: str) -> None:
+    with pytest.raises(AssertionError, match="touches an object"):
+        library.calls_seen(f"9 {call} = 0\n", [])
 
 
 @pytest.mark.parametrize(
