@@ -35,6 +35,6 @@ def headless(record: int, size: int) -> str:
 def semaphore_removed(program: str, name: str) -> str:
     """The line of a program that waited when ipcrm took a semaphore."""
     return (
-        f"{program}: EIDRM: semaphore {name} was removed while we waited, by ipcrm; start again, with --resume if it"
-        " is a file: nothing is lost, the first one that finds itself alone makes all five anew\n"
+        f"{program}: EIDRM: semaphore {name} was removed while we waited, by ipcrm or rm; start again, with --resume if"
+        " it is a file: nothing is lost, the first one that finds itself alone makes all five anew\n"
     )

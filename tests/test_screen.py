@@ -298,7 +298,7 @@ def test_torn_records_are_told_when_there_are_any() -> None:
 def test_one_that_is_marked_for_removal() -> None:
     status = status_with(segment__marked_for_removal=True, ending="taken_away")
     assert row(status, "nattch", 40) == "2 (dest: it goes with the last detach), last pid 17018"
-    assert row(status, "verdict") == "removed by ipcrm"
+    assert row(status, "verdict") == "removed by ipcrm or rm"
 
 
 @pytest.mark.parametrize(

@@ -120,12 +120,12 @@ class End:
         removed = self.objects.removed()  # before the state, which a reader that finishes stores first
         state = self.ring.header.state
         if state == REMOVED or (removed and state != FINISHED):
-            raise ChannelError("EIDRM: the channel was removed while we waited, by `--remove` or ipcrm")
+            raise ChannelError("EIDRM: the channel was removed while we waited, by `--remove`, ipcrm or rm")
         missing = None if removed else self.objects.missing()
         if missing and self.ring.header.state == OPEN:  # whoever removes a channel stores so first
             raise ChannelError(
-                f"EIDRM: semaphore {missing} was removed while we waited, by ipcrm; start again, with --resume if it"
-                " is a file: nothing is lost, the first one that finds itself alone makes all five anew"
+                f"EIDRM: semaphore {missing} was removed while we waited, by ipcrm or rm; start again, with --resume if"
+                " it is a file: nothing is lost, the first one that finds itself alone makes all five anew"
             )
 
     def unread(self) -> int:
@@ -196,7 +196,7 @@ class End:
         unread = self.unread()
         if unread:
             raise ChannelError(
-                f"EIDRM: the channel was removed, by `--remove` or ipcrm, with {unread} of its slots unread"
+                f"EIDRM: the channel was removed, by `--remove`, ipcrm or rm, with {unread} of its slots unread"
             )
         return True
 

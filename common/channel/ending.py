@@ -22,7 +22,7 @@ class Ending(Enum):
     OVER = "over: every writer has left and all is read"
     BROKEN_OFF = "broken off: a writer stopped before its end"
     REMOVED = "removed by `writer.py --remove`"
-    TAKEN_AWAY = "removed by ipcrm"
+    TAKEN_AWAY = "removed by ipcrm or rm"
     DAMAGED = "damaged: marked as finished, with fragments unread"
 
 

@@ -73,6 +73,13 @@ def _open_standard_descriptors() -> None:
 
 def describe(error: BaseException) -> str:
     """One line: what failed, the errno by name, what it means and what to do."""
+    try:
+        return _describe(error)
+    except OSError as unread:  # EMFILE: not even the file that has the meanings can be opened
+        return f"{error}: no file can be opened to say more ({unread.strerror}); raise `ulimit -n`"
+
+
+def _describe(error: BaseException) -> str:
     if isinstance(error, CallFailed):
         from common.ipc.meanings import format_failure
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-_WIDEN = "its owner can widen it with `writer.py --chmod`, or choose another --channel"
+_WIDEN = "its owner can widen it with `writer.py --chmod MODE`, or choose another --channel"
 _FILES = "this process has as many files open as it may (see `ulimit -n`); raise the limit"
 _ALL_FILES = "the system has as many files open as it may (/proc/sys/fs/file-max); close some, or raise it"
 _NO_ROOM = "has not that much room left (see `df /dev/shm`); lower --slots or --slot-size, or remove what is stale"
@@ -91,7 +91,7 @@ POSIX_MEANING = {
     ("sem_open", errno.ENOENT): _MISSING,
     ("sem_open", errno.EEXIST): "something has the name that our semaphore is to have; choose another --channel",
     ("sem_open", errno.EACCES): "the semaphore's mode does not let us use it, which takes reading and writing;"
-    " its owner can widen it with `writer.py --chmod`",
+    " its owner can widen it with `writer.py --chmod MODE`",
     ("sem_open", errno.EINVAL): "what has this name is no semaphore: it is shorter than one, see `ls -l /dev/shm`",
     ("sem_open", errno.ELOOP): _LINK,
     ("sem_open", errno.ENAMETOOLONG): _NO_NAME,

@@ -144,7 +144,11 @@ class Semaphores:
             elif there.uid == uid:
                 ours.append((role, name, there))
         mine = {name for _, name, _ in ours}
-        for role, name in named_after(self._segment):
+        try:
+            named = named_after(self._segment)
+        except OSError:  # EMFILE: what bears our nonce is found without a look around
+            named = []
+        for role, name in named:
             there = None if name in mine else stat_or_none(self._calls, name)
             if there:
                 of_others = whose(there)

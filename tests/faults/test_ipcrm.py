@@ -221,5 +221,7 @@ def test_the_segment_under_a_reader_that_has_enough(pair: Pair) -> None:
     remove(pair, "segment")
     done = finish(reader)
     assert (done.code, done.out) == (1, data), done
-    assert done.err == ("reader: EIDRM: the channel was removed, by `--remove` or ipcrm, with 1 of its slots unread\n")
+    assert done.err == (
+        "reader: EIDRM: the channel was removed, by `--remove`, ipcrm or rm, with 1 of its slots unread\n"
+    )
     assert not objects_of(pair)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.watch import names_of
+from tests.e2e.watch import names_of, objects_of
 from tests.families import only
 from tests.faults.tools import private_ipc
-from tests.helpers import Pair, finish
+from tests.helpers import Finished, Pair, finish
 
 # Arguments: the limit's file in /proc/sys/kernel, its exhausted value, and the program's command. The last line of
 # output tells the first program's exit code, whether it left any object, and what the second one's was. It is the shell
@@ -121,3 +122,42 @@ def test_lines_through_a_slot_that_fits_but_once(pair: Pair) -> None:
     assert (written.code, written.err) == (0, "")
     assert finish(reader).code == 0
     assert (pair.directory / "output").read_bytes() == text
+
+
+def _few_descriptors(pair: Pair) -> Iterator[Pair]:
+    """The pair with ever more files that it may open, from the fewest with which a Python starts at all."""
+    for number in range(4, 11):
+        limited = pair.under("sh", "-c", f'ulimit -n {number}; exec "$@"', "sh")
+        if not finish(
+            limited.spawn(["sh", "-c", f'ulimit -n {number}; exec "$@"', "sh", sys.executable, "-c", ""])
+        ).code:
+            yield limited
+
+
+def _refused(done: Finished) -> bool:
+    """Whether it failed, as it should: with one line that names the limit."""
+    if done.code == 0:
+        return False
+    assert done.code == 1 and done.err.count("\n") == 1 and "Too many open files" in done.err, done
+    return True
+
+
+def test_a_writer_that_may_open_few_files(pair: Pair) -> None:
+    refused = []
+    for limited in _few_descriptors(pair):
+        refused.append(_refused(limited.write("--quiet", "kept")))
+        if not refused[-1]:
+            assert pair.read("--quiet").out == b"kept\n"
+        assert objects_of(pair) == []
+    assert set(refused) == ({False} if pair.ipc == "sysv" else {True, False})  # there, what starts a Python is enough
+
+
+def test_a_reader_that_may_open_few_files(pair: Pair) -> None:
+    refused = []
+    for limited in _few_descriptors(pair):
+        assert pair.write("--quiet", "kept").code == 0
+        done = limited.read("--quiet")
+        refused.append(_refused(done))
+        assert (pair.read("--quiet").out if refused[-1] else done.out) == b"kept\n"
+        assert objects_of(pair) == []
+    assert set(refused) == ({False} if pair.ipc == "sysv" else {True, False})  # there, what starts a Python is enough
