@@ -1,4 +1,4 @@
-"""The lab's commands as data: each row of "Your lab sheet" (README.md) and of "More errnos" (tests/lab/README.md).
+"""The commands of the lab as data: each row of "Your lab sheet" (README.md) and of the tables of errnos in tests/lab/.
 
 What a reader types is what the tests run: there is no second copy of it. test_errnos.py runs each row.
 """
@@ -27,6 +27,11 @@ class Case(NamedTuple):
     needs: str
 
     @property
+    def ipc(self) -> str:
+        """The family that it runs over."""
+        return "posix" if "--ipc posix" in self.command else "sysv"
+
+    @property
     def name(self) -> str:
         return re.sub(r"\W+", "-", self.what.partition(":")[0])
 
@@ -49,7 +54,8 @@ def _read_cases(readme: Path, title: str) -> list[Case]:
 
 SHEET = _read_cases(ROOT / "README.md", "Your lab sheet")
 MORE = _read_cases(LAB_README, "More errnos")
-CASES = SHEET + MORE
+POSIX = _read_cases(LAB_README, "Errnos of POSIX")
+CASES = SHEET + MORE + POSIX
 
 # Every call, flag and errno of the sheet, in its order; what is not on the sheet says so in its row.
 ON_THE_SHEET = [

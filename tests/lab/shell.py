@@ -47,7 +47,7 @@ def run_shell(pair: Pair, command: str) -> Finished:
 def _translate(pair: Pair, command: str) -> str:
     """The documented command with our interpreter, our key path and a second user who can read both."""
     if _SETPRIV in command:
-        command = command.replace(_SETPRIV, shlex.join(second_user()))
+        command = command.replace(_SETPRIV, shlex.join(second_user(pair.ipc)))
     command = command.replace('ftok(".",', f'ftok("{pair.key_path}",')  # a reader's key path is the project
     command = re.sub(r"\bpython -c", f"{shlex.quote(sys.executable)} -c", command)
     return re.sub(r"\bpython (writer|reader)\.py", lambda match: shlex.join(pair.command(match[1])), command)

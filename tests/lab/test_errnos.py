@@ -13,7 +13,7 @@ from tests.helpers import ROOT, Pair, wait_until
 from tests.lab.cases import CASES, ON_THE_SHEET, SHEET, Case
 from tests.lab.shell import require, run_shell
 
-_NAMESPACES = [case for case in CASES if case.command.startswith("unshare --ipc")]
+_NAMESPACES = [case for case in CASES if case.command.startswith("unshare --ipc sh")]
 
 
 def _name(case: Case) -> str:
@@ -35,6 +35,7 @@ def test_the_sheet_is_there_in_its_order() -> None:
 def test_the_command_shows_the_line(pair: Pair, case: Case) -> None:
     """And an error is that one line, with code 1 where nothing is typed behind it; the channel is not spoilt."""
     require(case.needs)
+    pair = Pair(pair.key_path, pair.directory, ipc=case.ipc)
     done = run_shell(pair, case.command)
     said = normalise((done.out.decode() + done.err).splitlines())
     (looked_for,) = normalise([case.line])

@@ -1,0 +1,34 @@
+"""Two generations (tests/lab/README.md): what the table says of either family is seen by its command."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs.transcripts import normalise
+from tests.helpers import Pair
+from tests.lab.cases import LAB_README, Case, rows_under
+from tests.lab.shell import require, run_shell
+
+ROWS = [row for row in rows_under(LAB_README, "Two generations") if row[0].strip("- ")]
+WORDS = [row for row in ROWS if len(row) == 3]
+SEEN = [
+    Case(f"{what}: {ipc}", command.strip("`"), line.strip("`"), needs)
+    for what, *shown, needs in (row for row in ROWS if len(row) == 6 and row[1] != "System V")
+    for ipc, command, line in (("System V", *shown[:2]), ("POSIX", *shown[2:]))
+]
+
+
+def test_every_row_is_seen_for_either_family() -> None:
+    assert [f"{row[0]}: {ipc}" for row in WORDS for ipc in ("System V", "POSIX")] == [case.what for case in SEEN]
+
+
+@pytest.mark.parametrize("case", SEEN, ids=lambda case: case.what.replace(" ", "-"))
+def test_the_command_shows_it(pair: Pair, case: Case) -> None:
+    require(case.needs)
+    pair = Pair(pair.key_path, pair.directory, ipc=case.ipc)
+    done = run_shell(pair, case.command)
+    (looked_for,) = normalise([case.line])
+    assert any(looked_for in line for line in normalise((done.out.decode() + done.err).splitlines())), done
+    assert "Traceback" not in done.err
+    if pair.status():
+        assert pair.write("--remove").code == 0
