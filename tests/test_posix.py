@@ -267,8 +267,9 @@ def test_what_is_too_small_for_a_header_is_refused(key_path: Path, posix_pair: P
 
 def test_a_fifo_with_our_name_holds_nobody_up(key_path: Path, posix_pair: Pair) -> None:
     os.mkfifo(file_of(key_path))
-    done = posix_pair.read("--status")
+    done = posix_pair.read("--trace", "--status")
     assert (done.code, "has our name and is no file" in done.err) == (1, True)
+    assert "st_mode=S_IFIFO|0" in done.err
     file_of(key_path).unlink()
 
 

@@ -341,7 +341,7 @@ def test_fchmod_changes_the_mode_and_nothing_else(posix: PosixCalls, fd: int, mo
 def test_fchown_changes_what_it_is_given(posix: PosixCalls, fd: int, change: dict[str, int]) -> None:
     before = posix.stat_segment(fd)
     posix.set_owner(fd, **change)
-    assert posix.stat_segment(fd)._replace(change_time=0) == before._replace(change_time=0)._replace(**change)  # type: ignore[arg-type]
+    assert posix.stat_segment(fd)._replace(change_time=0) == before._replace(change_time=0)._replace(**change)
 
 
 # sem_open, sem_close, sem_unlink

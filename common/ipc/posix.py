@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from common.channel.listener import Listener
 from common.errors import CallFailed, NotOurs
@@ -53,7 +54,7 @@ class PosixFamily:
     def _check_is_file(self, name: str) -> None:
         """Anybody can make a FIFO with our name, and to open one read-only waits for ever. Raises NotOurs."""
         try:
-            if self.calls.stat_name(name).regular:
+            if stat.S_ISREG(self.calls.stat_name(name).kind):
                 return
         except CallFailed:  # which shm_open says better
             return

@@ -93,7 +93,7 @@ class ShmStat(NamedTuple):
     access_time: int
     modify_time: int
     change_time: int
-    regular: bool = True  # no FIFO, no directory
+    kind: int = stat.S_IFREG  # a FIFO or a directory may have our name
 
     @classmethod
     def of(cls, status: os.stat_result) -> ShmStat:
@@ -101,7 +101,7 @@ class ShmStat(NamedTuple):
         return cls(
             *(status.st_uid, status.st_gid, status.st_mode & 0o777, status.st_size, status.st_nlink, status.st_ino),
             *(int(status.st_atime), int(status.st_mtime), int(status.st_ctime)),
-            stat.S_ISREG(status.st_mode),
+            stat.S_IFMT(status.st_mode),
         )
 
 

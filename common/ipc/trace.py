@@ -132,11 +132,23 @@ def _munmap(address: int, length: int) -> list[str]:
     return [hex(address), str(length)]
 
 
+# inode(7)
+_FILE_KINDS = {
+    0o010000: "S_IFIFO",
+    0o020000: "S_IFCHR",
+    0o040000: "S_IFDIR",
+    0o060000: "S_IFBLK",
+    0o100000: "S_IFREG",
+    0o120000: "S_IFLNK",
+    0o140000: "S_IFSOCK",
+}
+
+
 def _stat(file: int | str, stat: Any) -> list[str]:
     shown = "buf"
     if stat is not None:
         owner = f"st_nlink={stat.links}, st_uid={stat.uid}, st_gid={stat.gid}"
-        shown = f"{{st_ino={stat.ino}, st_mode=S_IFREG|0{stat.mode:o}, {owner}, st_size={stat.size}}}"
+        shown = f"{{st_ino={stat.ino}, st_mode={_FILE_KINDS[stat.kind]}|0{stat.mode:o}, {owner}, st_size={stat.size}}}"
     return [_file(file), shown]
 
 
