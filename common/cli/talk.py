@@ -32,7 +32,7 @@ _SHOWN = {Step.PUBLISH: ("store", "head"), Step.COMMIT: ("load", "tail")}
 
 
 # A command to be typed, as every text of ours has it.
-_COMMAND = re.compile(r"`((?:writer|reader)\.py[^`]*)`")
+_COMMAND = r"`((?:writer|reader)\.py[^`]*)`"
 
 
 _CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
@@ -111,7 +111,7 @@ class Talk(Listener):
     def error(self, text: str) -> None:
         """One line that is always said. What is to be typed, `writer.py --remove`, acts on our own channel."""
         if self.channel_options:
-            text = _COMMAND.sub(lambda command: f"`{command[1]}{self.channel_options}`", text)
+            text = re.sub(_COMMAND, lambda command: f"`{command[1]}{self.channel_options}`", text)
         self.write_line(f"{self.program}: {text}")
 
     def prompt(self, text: str = "> ") -> None:

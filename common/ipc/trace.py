@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -133,22 +134,15 @@ def _munmap(address: int, length: int) -> list[str]:
 
 
 # inode(7)
-_FILE_KINDS = {
-    0o010000: "S_IFIFO",
-    0o020000: "S_IFCHR",
-    0o040000: "S_IFDIR",
-    0o060000: "S_IFBLK",
-    0o100000: "S_IFREG",
-    0o120000: "S_IFLNK",
-    0o140000: "S_IFSOCK",
-}
+_FILE_KINDS = ("S_IFIFO", "S_IFCHR", "S_IFDIR", "S_IFBLK", "S_IFREG", "S_IFLNK", "S_IFSOCK")
 
 
-def _stat(file: int | str, stat: Any) -> list[str]:
+def _stat(file: int | str, seen: Any) -> list[str]:
     shown = "buf"
-    if stat is not None:
-        owner = f"st_nlink={stat.links}, st_uid={stat.uid}, st_gid={stat.gid}"
-        shown = f"{{st_ino={stat.ino}, st_mode={_FILE_KINDS[stat.kind]}|0{stat.mode:o}, {owner}, st_size={stat.size}}}"
+    if seen is not None:
+        kind = next(name for name in _FILE_KINDS if getattr(stat, name) == seen.kind)
+        owner = f"st_nlink={seen.links}, st_uid={seen.uid}, st_gid={seen.gid}"
+        shown = f"{{st_ino={seen.ino}, st_mode={kind}|0{seen.mode:o}, {owner}, st_size={seen.size}}}"
     return [_file(file), shown]
 
 
