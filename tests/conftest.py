@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.ipc.family import Family
-from tests.helpers import Pair, clear_away, keys_of, kill_children, left_behind, left_in_dev_shm
+from tests.helpers import Pair, own_key_path
 from tests.in_process import FAMILIES
 
 # A runner under nohup, or in the background of a script, would hand its deafness to every program that the tests start.
@@ -22,24 +21,9 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 
 @pytest.fixture
 def key_path(tmp_path: Path) -> Iterator[Path]:
-    """A key path that no other worker shares; the test fails if an object with one of its keys is left.
-
-    ftok keeps 16 bits of the inode, so two files in two workers can have the same keys: each worker takes only
-    inodes of its own residue.
-    """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    for attempt in range(1000):
-        path = tmp_path / f"key{attempt}"
-        path.touch()
-        keys = keys_of(path)
-        # What a run that was killed has left is not this test's.
-        if path.stat().st_ino % workers == mine and not left_behind(keys) and not left_in_dev_shm(keys):
-            break
-    yield path
-    kill_children()
-    left = clear_away(keys)
-    assert not left, f"IPC objects left behind: {left}"
+    """A key path of its own; the test fails if an object with one of its keys is left."""
+    with own_key_path(tmp_path, "key") as path:
+        yield path
 
 
 @pytest.fixture(params=FAMILIES)

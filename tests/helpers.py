@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,31 @@ def clear_away(keys: set[int]) -> list[dict[str, int] | Path]:
     for file in files:
         file.unlink()
     return [*found, *files]
+
+
+@contextmanager
+def own_key_path(directory: Path, name: str, beside: Path | None = None) -> Iterator[Path]:
+    """A new key path that shares no key with another worker's, nor with `beside`.
+
+    Raises AssertionError if an object with one of its keys is left.
+
+    ftok keeps 16 bits of the inode, so two files in two workers can have the same keys: each worker takes only
+    inodes of its own residue.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    taken = keys_of(beside) if beside else set()
+    for attempt in range(1000):
+        path = directory / f"{name}{attempt}"
+        path.touch()
+        keys = keys_of(path)
+        # What a run that was killed has left is not this test's.
+        if path.stat().st_ino % workers == mine and not (keys & taken or left_behind(keys) or left_in_dev_shm(keys)):
+            break
+    yield path
+    kill_children()
+    left = clear_away(keys)
+    assert not left, f"IPC objects left behind: {left}"
 
 
 def locks_on(path: Path, byte: int) -> int:

@@ -293,6 +293,16 @@ def segment_file(place: Place) -> Path:
     return Path(segment_path(segment_name(place)))
 
 
+def _open_sysv(place: Place, name: str) -> Semaphore:
+    """One of SEMAPHORES, of System V."""
+    return sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)])
+
+
+def _posix_name(place: Place, name: str) -> str:
+    """The name of one of SEMAPHORES, for sem_open."""
+    return dict(named_after(segment_name(place)))[name]
+
+
 def take_segment_away(place: Place, family: Family) -> None:
     """What ipcrm -m does, or rm: the segment alone goes."""
     if family is POSIX:
@@ -304,27 +314,25 @@ def take_segment_away(place: Place, family: Family) -> None:
 def take_semaphore_away(place: Place, family: Family, name: str) -> None:
     """What ipcrm -s does, or rm: one of SEMAPHORES goes."""
     if family is POSIX:
-        posix.remove_semaphore(dict(named_after(segment_name(place)))[name])
+        posix.remove_semaphore(_posix_name(place, name))
     else:
-        sysv.remove_semaphore(sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
+        sysv.remove_semaphore(_open_sysv(place, name))
 
 
 def token_giver(place: Place, family: Family, name: str) -> Callable[[], None]:
     """What puts one more token into one of SEMAPHORES, as anybody can who may open it."""
     if family is POSIX:
-        opened = posix.open_semaphore(dict(named_after(segment_name(place)))[name])
-        return partial(posix.release_semaphore, opened)
-    return partial(sysv.release_semaphore, sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)]))
+        return partial(posix.release_semaphore, posix.open_semaphore(_posix_name(place, name)))
+    return partial(sysv.release_semaphore, _open_sysv(place, name))
 
 
 def fill(place: Place, family: Family, name: str) -> None:
     """Give one of SEMAPHORES as many tokens as it can hold, whoever uses it."""
     if family is POSIX:
-        with open(semaphore_path(dict(named_after(segment_name(place)))[name]), "r+b") as file:
+        with open(semaphore_path(_posix_name(place, name)), "r+b") as file:
             file.write(SEM_VALUE_MAX.to_bytes(4, sys.byteorder))  # glibc has its sleepers in the four bytes behind it
     else:
-        semaphore = sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)])
-        sysv.set_semaphore_value(semaphore, SEMVMX)
+        sysv.set_semaphore_value(_open_sysv(place, name), SEMVMX)
 
 
 class Foreign(NamedTuple):

@@ -12,6 +12,8 @@ import pytest
 from tests.e2e.watch import objects_of
 from tests.helpers import ROOT, Pair, finish
 
+OTHER = ("--quiet", "--channel", 5)
+
 
 def typed(pair: Pair, said: str, directory: Path) -> int:
     """Type the last command in what was said, in another directory; its exit code."""
@@ -20,17 +22,13 @@ def typed(pair: Pair, said: str, directory: Path) -> int:
     return finish(pair.spawn([sys.executable, str(ROOT / program), *arguments], cwd=directory)).code
 
 
-def channel(pair: Pair, *arguments: object) -> list[object]:
-    return ["--quiet", "--channel", 5, *arguments]
-
-
 def test_what_exclusive_says_to_type(pair: Pair, tmp_path: Path) -> None:
     assert pair.write("--quiet", "another's").code == 0
-    assert pair.write(*channel(pair, "first")).code == 0
-    refused = pair.write(*channel(pair, "--exclusive", "second"))
+    assert pair.write(*OTHER, "first").code == 0
+    refused = pair.write(*OTHER, "--exclusive", "second")
     assert refused.code == 1
     assert typed(pair, refused.said, tmp_path) == 0
-    assert pair.read(*channel(pair, "--timeout", 0)).code == 124
+    assert pair.read(*OTHER, "--timeout", 0).code == 124
     assert pair.read("--quiet").out == b"another's\n"
     assert objects_of(pair) == []
 

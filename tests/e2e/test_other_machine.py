@@ -19,18 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import (
-    ROOT,
-    Finished,
-    Pair,
-    clear_away,
-    finish,
-    keys_of,
-    kill_children,
-    left_behind,
-    left_in_dev_shm,
-    wait_until,
-)
+from tests.helpers import ROOT, Finished, Pair, finish, own_key_path, wait_until
 from tests.lab.cases import LAB_README, rows_under
 
 DATA = random.Random(1).randbytes(5_000_000)  # more than the segments, the pipes and the socket hold together
@@ -58,17 +47,8 @@ while data := os.read(source, 65536):
 @pytest.fixture
 def far_key_path(key_path: Path, tmp_path: Path) -> Iterator[Path]:
     """The other machine's, beside the one of `key_path` and just as strict."""
-    path = tmp_path / "far key"
-    for attempt in range(1000):
-        path = tmp_path / f"far{attempt}"
-        path.touch()
-        keys = keys_of(path)
-        if not keys & keys_of(key_path) and not left_behind(keys) and not left_in_dev_shm(keys):
-            break
-    yield path
-    kill_children()
-    left = clear_away(keys_of(path))
-    assert not left, f"IPC objects left behind: {left}"
+    with own_key_path(tmp_path, "far", beside=key_path) as path:
+        yield path
 
 
 class Machine:

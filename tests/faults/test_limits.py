@@ -127,11 +127,9 @@ def test_lines_through_a_slot_that_fits_but_once(pair: Pair) -> None:
 def _few_descriptors(pair: Pair) -> Iterator[Pair]:
     """The pair with ever more files that it may open, from the fewest with which a Python starts at all."""
     for number in range(4, 11):
-        limited = pair.under("sh", "-c", f'ulimit -n {number}; exec "$@"', "sh")
-        if not finish(
-            limited.spawn(["sh", "-c", f'ulimit -n {number}; exec "$@"', "sh", sys.executable, "-c", ""])
-        ).code:
-            yield limited
+        limit = ["sh", "-c", f'ulimit -n {number}; exec "$@"', "sh"]
+        if not finish(pair.spawn([*limit, sys.executable, "-c", ""])).code:
+            yield pair.under(*limit)
 
 
 def _refused(done: Finished) -> bool:

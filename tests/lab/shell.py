@@ -19,7 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.transcripts import normalise
 from tests.helpers import ROOT, Finished, Pair, finish, is_root
+from tests.lab.cases import Case
 
 STRANGER = 65534  # "nobody": owns nothing that we make
 _SETPRIV = f"setpriv --reuid {STRANGER} --regid {STRANGER} --clear-groups"
@@ -42,6 +44,21 @@ def ended(child: subprocess.Popen[bytes], stdin: bytes = b"") -> Finished:
 def run_shell(pair: Pair, command: str) -> Finished:
     """Run a documented command on the test's own key path."""
     return ended(pair.spawn(["sh", "-c", _translate(pair, command)], start_new_session=True))
+
+
+def type_row(pair: Pair, case: Case) -> tuple[Pair, Finished, list[str]]:
+    """Type a row's command: the pair over its family, how it ended, and the lines with what to look for, one or more.
+
+    All is as normalise() has it. Skips the test where the machine lacks what the row needs.
+    """
+    require(case.needs)
+    pair = Pair(pair.key_path, pair.directory, ipc=case.ipc)
+    done = run_shell(pair, case.command)
+    (looked_for,) = normalise([case.line])
+    found = [line for line in normalise((done.out.decode() + done.err).splitlines()) if looked_for in line]
+    assert found, done
+    assert "Traceback" not in done.err
+    return pair, done, found
 
 
 def _translate(pair: Pair, command: str) -> str:

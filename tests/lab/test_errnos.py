@@ -7,11 +7,10 @@ import re
 import pytest
 import sysv_ipc
 
-from tests.docs.transcripts import normalise
 from tests.e2e.watch import SHM_DEST, segment
 from tests.helpers import ROOT, Pair, wait_until
 from tests.lab.cases import CASES, ON_THE_SHEET, SHEET, Case
-from tests.lab.shell import require, run_shell
+from tests.lab.shell import require, run_shell, type_row
 
 _NAMESPACES = [case for case in CASES if case.command.startswith("unshare --ipc sh")]
 
@@ -34,14 +33,7 @@ def test_the_sheet_is_there_in_its_order() -> None:
 @pytest.mark.parametrize("case", CASES, ids=_name)
 def test_the_command_shows_the_line(pair: Pair, case: Case) -> None:
     """And an error is that one line, with code 1 where nothing is typed behind it; the channel is not spoilt."""
-    require(case.needs)
-    pair = Pair(pair.key_path, pair.directory, ipc=case.ipc)
-    done = run_shell(pair, case.command)
-    said = normalise((done.out.decode() + done.err).splitlines())
-    (looked_for,) = normalise([case.line])
-    found = [line for line in said if looked_for in line]
-    assert found, done
-    assert "Traceback" not in done.err
+    pair, done, found = type_row(pair, case)
     if _names_errno(found[0]):
         assert len(found) == 1, done
         assert "; " in case.command or done.code == 1, done

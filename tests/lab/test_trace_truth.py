@@ -17,12 +17,12 @@ import pytest
 import sysv_ipc
 
 from common.ipc.posix_calls import segment_path
+from tests.e2e.watch import sleeps_on
 from tests.families import both, families, only
 from tests.helpers import Finished, Pair, wait_until
 from tests.lab import calls, library
 from tests.lab.calls import Call, calls_in
 from tests.lab.shell import ended, start, strace
-from tests.lab.waiting import asleep
 
 FILE_SIZE = 700_001
 OWNER = f"{os.getuid()}:{os.getgid()}"
@@ -188,7 +188,7 @@ def test_the_call_that_a_signal_ends_is_shown_too(pair: Pair) -> None:
     (pair.directory / "payload").write_bytes(os.urandom(FILE_SIZE))
     # -D: strace is then the child of our writer, and the process that we started is the writer itself.
     child = _start(pair, _writer("--slots", "1", "--file", "payload"), "log", "-D")
-    wait_until(lambda: asleep(pair, "empty_slots"), "the writer's sleep")
+    wait_until(lambda: sleeps_on(pair, "empty_slots"), "the writer's sleep")
     os.kill(child.pid, signal.SIGINT)
     done = ended(child)
     assert done.code == 128 + signal.SIGINT, done
@@ -228,7 +228,7 @@ def test_a_wait_that_sleeps_and_the_post_that_wakes_it_have_their_futex(pair: Pa
     logs = pair.directory / "reader", pair.directory / "writer"
     woken = False
     while not woken:
-        wait_until(lambda: asleep(pair, "full_slots"), "the reader's sleep")
+        wait_until(lambda: sleeps_on(pair, "full_slots"), "the reader's sleep")
         writer.stdin.write(b"a line\n")
         writer.stdin.flush()
         assert reader.stdout.readline() == b"a line\n"
