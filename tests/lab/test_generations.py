@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import Pair
+from tests.helpers import Pair, keys_of, left_behind, left_in_dev_shm
 from tests.lab.cases import LAB_README, Case, rows_under
 from tests.lab.shell import type_row
 
@@ -19,10 +19,13 @@ SEEN = [
 
 def test_every_row_is_seen_for_either_family() -> None:
     assert [f"{row[0]}: {ipc}" for row in WORDS for ipc in ("System V", "POSIX")] == [case.what for case in SEEN]
+    assert all(case.command and case.line for case in SEEN)
 
 
 @pytest.mark.parametrize("case", SEEN, ids=lambda case: case.what.replace(" ", "-"))
 def test_the_command_shows_it(pair: Pair, case: Case) -> None:
-    pair, _, _ = type_row(pair, case)
-    if pair.status():
-        assert pair.write("--remove").code == 0
+    """And leaves no object of either family."""
+    keys = keys_of(pair.key_path)
+    assert not left_behind(keys) and not left_in_dev_shm(keys)
+    _, done, _ = type_row(pair, case)
+    assert not left_behind(keys) and not left_in_dev_shm(keys), done
