@@ -12,7 +12,7 @@ from tests.helpers import ROOT, Pair, wait_until
 from tests.lab.cases import CASES, ON_THE_SHEET, SHEET, Case
 from tests.lab.shell import require, run_shell, type_row
 
-_NAMESPACES = [case for case in CASES if case.command.startswith("unshare --ipc sh")]
+_NAMESPACES = [case for case in CASES if case.command.startswith("unshare --ipc ")]
 
 
 def _name(case: Case) -> str:
@@ -38,6 +38,7 @@ def test_the_command_shows_the_line(pair: Pair, case: Case) -> None:
         assert len(found) == 1, done
         assert "; " in case.command or done.code == 1, done
         assert re.fullmatch(r".*: E\w+ \([\w ]+\): .{20,}", found[0]), "no advice"
+        assert _blamed(found[0]) in ("", case.what.split()[0]), "the line blames another call"
     if pair.status():
         assert pair.read("--quiet", "--timeout", "10").out in (b"hello\n", b""), done
     if pair.status():
@@ -47,6 +48,12 @@ def test_the_command_shows_the_line(pair: Pair, case: Case) -> None:
 def _names_errno(line: str) -> bool:
     """Whether it is an error of our programs."""
     return bool(re.match(r"(writer|reader): .*: E[A-Z]+ \(", line))
+
+
+def _blamed(line: str) -> str:
+    """The call that an error of our programs names; none if it says what it was doing."""
+    called = re.match(r"(?:writer|reader): (\w+)\(", line)
+    return called[1] if called else ""
 
 
 @pytest.mark.parametrize("geometry", [("1", "16777216T"), ("8", "2097152T"), ("4294967295", "16777215T")])
@@ -82,8 +89,12 @@ def test_a_creation_without_all_its_semaphores_leaves_nothing(pair: Pair, semaph
 
 
 def _check_nothing_left_inside(pair: Pair, command: str) -> None:
-    """The command's own shell looks: the kernel's tables show each process those of its own namespace."""
-    looking = "; code=$?; cat /proc/sysvipc/shm /proc/sysvipc/sem; exit $code'"
+    """The command's own shell looks: the kernel's tables show each process those of its own namespace.
+
+    So does /dev/shm, if the command mounts one of its own; everybody's has the objects of others.
+    """
+    listing = "ls -A /dev/shm; " if "tmpfs /dev/shm;" in command else ""
+    looking = f"; code=$?; cat /proc/sysvipc/shm /proc/sysvipc/sem; {listing}exit $code'"
     done = run_shell(pair, command.removesuffix("'") + looking)
     assert done.code == 1
     assert [line.split()[0] for line in done.out.splitlines()] == [b"key", b"key"], done
