@@ -37,7 +37,7 @@ def main(talk: Talk) -> int:
         from common.show.status import show_status
 
         return show_status(options, talk)
-    sink = open_output(options.output) if options.output is not None else StreamSink(1)
+    sink = StreamSink(1) if options.output is None else open_output(options.output, Patience(options.timeout, talk))
     family, doorway = find_family(options, talk), find_doorway(options, talk)
     place = find_place(options, family, doorway, talk)
     if sink.inode == doorway.identity():

@@ -17,6 +17,7 @@ import sys
 from common.channel.listener import Step
 from common.channel.patience import Patience
 from common.channel.write import WriteEnd
+from common.cli.descriptors import Descriptor
 from common.cli.leaving import as_argument, command, find_doorway, find_family, find_place, leave, waiting, wanted
 from common.cli.options import Options, writer_options
 from common.cli.run import Interrupted, run
@@ -35,7 +36,7 @@ def main(talk: Talk) -> int:
         from common.cli.control import change
 
         return change(options, talk)
-    source = open_input(options)
+    source = open_input(options, talk)
     record = make_record(source, options)
     end = attach(record, options, talk)
     try:
@@ -48,13 +49,17 @@ def main(talk: Talk) -> int:
     return 0
 
 
-def open_input(options: Options) -> int:
+def open_input(options: Options, talk: Talk) -> int:
     """The descriptor to read; opened before there is a segment, so that a bad path leaves nothing behind."""
     if options.file is None:
         return 0
     if os.path.isdir(options.file):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), options.file)
-    return os.open(options.file, os.O_RDONLY)
+    source = os.open(options.file, os.O_RDONLY | os.O_NONBLOCK)  # to sleep in open(2) would be to say nothing
+    os.set_blocking(source, True)
+    if not Descriptor(source, options.file).is_ready():
+        talk.say(f"waiting for somebody to write into {options.file}")
+    return source
 
 
 def make_record(source: int, options: Options) -> MessageSource | FileSource | None:

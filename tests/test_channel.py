@@ -1443,7 +1443,7 @@ def half_received(local: Local, output: Path, data: bytes, commits: int) -> None
 
         def write(self, data: memoryview) -> None:
             if self.written == commits:
-                os.write(self._descriptor, data)
+                os.write(self._output.number, data)
                 raise Died  # as by SIGKILL: nobody knows any more what is out
             super().write(data)
             self.written += 1

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
 from common.cli import sources
+from common.cli.descriptors import Descriptor
 from common.cli.sources import MessageSource
 from common.geometry import Geometry
 from common.ipc.family import Family
@@ -70,13 +71,13 @@ class Item(NamedTuple):
         else:
             source, reads = memoryview(self.data), self.reads()
 
-            def read(descriptor: int, size: int, name: str) -> bytes:
+            def read(input_: Descriptor, size: int) -> bytes:
                 nonlocal source
                 piece = bytes(source[: min(size, next(reads))])
                 source = source[len(piece) :]
                 return piece
 
-            with patch.object(sources, "read_some", read):
+            with patch.object(Descriptor, "read", read):
                 sources.send_lines(end, 0, verify=verify)
 
 

@@ -19,7 +19,10 @@ from typing import Any, cast
 
 import pytest
 
+from common.channel.listener import Listener
+from common.channel.patience import Patience
 from common.cli import descriptors, sinks
+from common.cli.descriptors import Descriptor
 from common.cli.sinks import FileSink, StreamSink, open_output
 from common.errors import ChannelError
 from tests.helpers import PATIENCE, wait_until
@@ -51,6 +54,9 @@ def test_write_writes_far_more_than_a_pipe_holds(pipe: tuple[int, int], blocking
         StreamSink(pipe[1]).write(memoryview(data))
         os.close(pipe[1])
         assert received() == data
+
+
+PATIENT = Patience(PATIENCE, Listener())
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 6, 7])
@@ -171,12 +177,12 @@ def test_the_size_is_true_when_a_signal_ends_a_write_to_a_full_pipe(
 def test_the_size_is_true_when_a_signal_ends_a_write_of_which_nothing_is_out(
     pipe: tuple[int, int], deadly_signal: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """write(2) fails with EINTR: the pipe was full before."""
-    write, begun = os.write, threading.Event()
+    """The pipe was full before."""
+    is_ready, begun = Descriptor.is_ready, threading.Event()
 
-    def telling_write(descriptor: int, data: memoryview) -> int:
+    def telling(output: Descriptor, seconds: float) -> bool:
         begun.set()
-        return write(descriptor, data)
+        return is_ready(output, seconds)
 
     def interrupt() -> None:
         assert begun.wait(PATIENCE)
@@ -185,7 +191,7 @@ def test_the_size_is_true_when_a_signal_ends_a_write_of_which_nothing_is_out(
     sink = StreamSink(pipe[1])
     full = capacity(pipe)
     sink.write(memoryview(bytes(full)))
-    monkeypatch.setattr(os, "write", telling_write)
+    monkeypatch.setattr(Descriptor, "is_ready", telling)
     with in_thread(interrupt) as interrupted:
         with pytest.raises(Died):
             sink.write(memoryview(b"more"))
@@ -248,7 +254,7 @@ def test_the_size_of_a_file_is_true_when_the_disk_is_full(tmp_path: Path) -> Non
     """A limit on the size of files does what a full disk does: a short write, then an error (setrlimit(2))."""
     path = tmp_path / "output"
     path.write_bytes(b"0123456789")
-    sink = open_output(str(path))
+    sink = open_output(str(path), PATIENT)
     sink.cut(4)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (7, limits[1]))
@@ -268,7 +274,7 @@ def test_the_size_of_a_file_is_true_when_the_disk_is_full(tmp_path: Path) -> Non
 def test_an_output_file_is_untouched_until_it_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "output"
     path.write_bytes(b"0123456789")
-    sink = open_output(str(path))
+    sink = open_output(str(path), PATIENT)
     status = path.stat()
     assert isinstance(sink, FileSink)
     assert (sink.size, sink.identity, sink.settled) == (10, (status.st_dev, status.st_ino), False)
@@ -327,24 +333,24 @@ def test_what_is_appended_may_be_cut(tmp_path: Path) -> None:
 def test_an_output_file_is_made_with_the_users_mask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        open_output(str(tmp_path / "output"))
+        open_output(str(tmp_path / "output"), PATIENT)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "output").stat().st_mode) == 0o640
 
 
 def test_an_output_that_is_no_regular_file_is_a_stream() -> None:
-    sink = open_output(os.devnull)
+    sink = open_output(os.devnull, PATIENT)
     assert type(sink) is StreamSink
     sink.write(memoryview(b"gone"))
 
 
 def test_an_output_cannot_be_a_directory(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        open_output(str(tmp_path))
+        open_output(str(tmp_path), PATIENT)
 
 
 def test_an_output_in_no_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
-        open_output(str(tmp_path / "nowhere" / "output"))
+        open_output(str(tmp_path / "nowhere" / "output"), PATIENT)
     assert error.value.filename == str(tmp_path / "nowhere" / "output")

@@ -13,6 +13,7 @@ import pytest
 from common.channel.input import Source
 from common.channel.write import WriteEnd
 from common.cli import sources
+from common.cli.descriptors import Descriptor
 from common.cli.sources import FileSource, MessageSource
 from common.layout import UNKNOWN
 from tests.pipes import a_pipe
@@ -154,13 +155,13 @@ def send_lines(monkeypatch: pytest.MonkeyPatch, chunks: list[bytes]) -> list[tup
     """What send_lines makes of an input that comes in these chunks, one a read."""
     waiting = list(chunks)
 
-    def read(descriptor: int, size: int, name: str) -> bytes:
+    def read(source: Descriptor, size: int) -> bytes:
         chunk = waiting.pop(0) if waiting else b""
         if len(chunk) > size:
             waiting.insert(0, chunk[size:])
         return chunk[:size]
 
-    monkeypatch.setattr(sources, "read_some", read)
+    monkeypatch.setattr(Descriptor, "read", read)
     end = Recorder()
     sources.send_lines(cast(WriteEnd, end), 0)
     return end.sent

@@ -5,44 +5,58 @@ non-blocking.
 from __future__ import annotations
 
 import os
+import select
 import stat
 from collections.abc import Callable
 from typing import TypeVar
 
+from common.channel.patience import HEARTBEAT
+
 _T = TypeVar("_T")
 
 
-def patiently(descriptor: int, name: str, operate: Callable[[], _T], *, to_write: bool = False) -> _T:
-    """The result of `operate`, once the descriptor is ready for it. Raises OSError, with `name` as its filename."""
-    while True:
-        try:
-            return operate()
-        except BlockingIOError:
-            _wait_until_ready(descriptor, to_write)
-        except OSError as error:
-            error.filename = name
-            raise
+class Descriptor:
+    """A descriptor to read from, or to write to; `name` is what errors call it.
 
+    `file` is (st_dev, st_ino) of the regular file behind it, None when it is something else.
 
-def _wait_until_ready(descriptor: int, to_write: bool) -> None:
-    import select
+    Where a call may sleep, in a pipe, a socket or a terminal, it is made when the other end is ready. A signal that
+    comes just before such a call does not end it: the kernel has delivered it, and Python would hear of it only behind
+    the call. To poll for a heartbeat at a time is to hear of it by then.
+    """
 
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT if to_write else select.POLLIN)
-    poll.poll()
+    def __init__(self, number: int, name: str, *, to_write: bool = False) -> None:
+        self.number = number
+        self.name = name
+        status = os.fstat(number)
+        mode = status.st_mode
+        self.file = (status.st_dev, status.st_ino) if stat.S_ISREG(mode) else None
+        self._sleeps = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(number)
+        self._poll = select.poll()
+        self._poll.register(number, select.POLLOUT if to_write else select.POLLIN)
 
+    def is_ready(self, seconds: float = 0) -> bool:
+        """Whether a call would not sleep: there is something to read, or room to write, or the other end is gone."""
+        return bool(self._poll.poll(1000 * seconds))
 
-def read_into(descriptor: int, room: memoryview, name: str = "") -> int:
-    """Read what there is, waiting for at least a byte; 0 at the end. Raises OSError."""
-    return patiently(descriptor, name, lambda: os.readv(descriptor, [room]))
+    def patiently(self, operate: Callable[[], _T]) -> _T:
+        """The result of `operate`, once the descriptor is ready for it. Raises OSError."""
+        waits = self._sleeps
+        while True:
+            while waits and not self.is_ready(HEARTBEAT):
+                pass
+            try:
+                return operate()
+            except BlockingIOError:
+                waits = True
+            except OSError as error:
+                error.filename = self.name
+                raise
 
+    def read_into(self, room: memoryview) -> int:
+        """Read what there is, waiting for at least a byte; 0 at the end. Raises OSError."""
+        return self.patiently(lambda: os.readv(self.number, [room]))
 
-def read_some(descriptor: int, size: int, name: str = "") -> bytes:
-    """Like read_into, into new bytes."""
-    return patiently(descriptor, name, lambda: os.read(descriptor, size))
-
-
-def regular_file(descriptor: int) -> tuple[int, int] | None:
-    """st_dev and st_ino of the regular file behind a descriptor; None when it is something else."""
-    status = os.fstat(descriptor)
-    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+    def read(self, size: int) -> bytes:
+        """Like read_into, into new bytes."""
+        return self.patiently(lambda: os.read(self.number, size))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import deque
 from functools import partial
 
-from common.cli.descriptors import patiently, regular_file
+from common.channel.listener import Reason
+from common.channel.patience import Patience
+from common.cli.descriptors import Descriptor
 from common.errors import ChannelError
 from common.layout import MAX_FRAGMENT
 
@@ -18,11 +21,10 @@ class StreamSink:
     identity: tuple[int, int] | None = None
 
     def __init__(self, descriptor: int, name: str = "standard output") -> None:
-        self._descriptor = descriptor
-        self._name = name
+        self._output = Descriptor(descriptor, name, to_write=True)
         self._sizes = deque([0], maxlen=1)
         self.settled = False
-        self.inode = regular_file(descriptor)
+        self.inode = self._output.file
         # An empty one has no byte of anybody's: it may have the inode of an input that is gone.
         self.file = self.inode if os.fstat(descriptor).st_size else None
         self._appends = False
@@ -33,14 +35,14 @@ class StreamSink:
         """Nobody else may write where we do, but for those who append; the kernel drops the lock with the process."""
         import fcntl
 
-        self._appends = bool(fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & os.O_APPEND)
+        self._appends = bool(fcntl.fcntl(self._output.number, fcntl.F_GETFL) & os.O_APPEND)
         if self._appends:
             return
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._output.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ChannelError(
-                f"{self._name}: EWOULDBLOCK (flock): another reader is writing this file; name another --output"
+                f"{self._output.name}: EWOULDBLOCK (flock): another reader is writing this file; name another --output"
             ) from None
 
     @property
@@ -58,20 +60,20 @@ class StreamSink:
         done = 0
         while done < len(data):
             with data[done : done + MAX_FRAGMENT] as rest:
-                patiently(self._descriptor, self._name, partial(self._write_some, rest), to_write=True)
+                self._output.patiently(partial(self._write_some, rest))
             done = self.size - begun
 
     def _check_not_shrunk(self) -> None:
         """Raise ChannelError when others cut the file: what we write next would leave a hole before it."""
         if not self.inode or self._appends:
             return
-        there, at = os.fstat(self._descriptor).st_size, os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        there, at = os.fstat(self._output.number).st_size, os.lseek(self._output.number, 0, os.SEEK_CUR)
         if there < at:
-            raise ChannelError(_changed(self._name, there, at))
+            raise ChannelError(_changed(self._output.name, there, at))
 
     def _write_some(self, data: memoryview) -> None:
         # A signal may raise as soon as a call has returned, before its result has a name: so this is one call, all C.
-        self._sizes.extend(map(self.size.__add__, map(os.write, (self._descriptor,), (data,))))
+        self._sizes.extend(map(self.size.__add__, map(os.write, (self._output.number,), (data,))))
 
     def cut(self, size: int) -> None:
         """A stream cannot be taken back; what an earlier reader put out stays out."""
@@ -90,31 +92,47 @@ class FileSink(StreamSink):
 
     def cut(self, size: int) -> None:
         """Make the file `size` bytes long and go on behind them. Raises OSError."""
-        os.ftruncate(self._descriptor, size)
-        os.lseek(self._descriptor, size, os.SEEK_SET)
+        os.ftruncate(self._output.number, size)
+        os.lseek(self._output.number, size, os.SEEK_SET)
         self._sizes.append(size)
 
     def close(self) -> None:
         """A quota or a network may say only now that it could not be written (close(2)); others may have spoilt it."""
-        status = os.fstat(self._descriptor)
+        name, status = self._output.name, os.fstat(self._output.number)
         try:
-            os.close(self._descriptor)
+            os.close(self._output.number)
         except OSError as error:
-            error.filename = self._name
+            error.filename = name
             raise
         if not status.st_nlink:
-            raise ChannelError(f"{self._name} was removed while it was written: what was received is lost with it")
+            raise ChannelError(f"{name} was removed while it was written: what was received is lost with it")
         if self.settled and status.st_size != self.size:
-            raise ChannelError(_changed(self._name, status.st_size, self.size))
+            raise ChannelError(_changed(name, status.st_size, self.size))
 
 
 def _changed(name: str, there: int, expected: int) -> str:
     return f"{name} was changed while it was written: it has {there} bytes, not the {expected} that were received"
 
 
-def open_output(path: str) -> StreamSink:
-    """--output: a regular file is continued or emptied by the channel, anything else is a stream. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+def open_output(path: str, patience: Patience) -> StreamSink:
+    """--output: a regular file is continued or emptied by the channel, anything else is a stream.
+
+    A FIFO is waited for until somebody reads it. Raises OSError, TimedOut.
+    """
+    nobody = Reason(f"waiting for somebody to read {path}", missing=True)
+    descriptor = patience.look_until(partial(_try_open, path), lambda: nobody)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return FileSink(descriptor, path)
     return StreamSink(descriptor, path)
+
+
+def _try_open(path: str) -> int | None:
+    """None for a FIFO that nobody reads: to sleep in open(2) would be to say nothing."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):
+            return None
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor

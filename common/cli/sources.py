@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from common.channel.write import WriteEnd
-from common.cli.descriptors import patiently, read_into, read_some, regular_file
+from common.cli.descriptors import Descriptor
 from common.errors import ChannelError
 from common.layout import UNKNOWN
 from common.notes import FileId
@@ -43,28 +43,27 @@ class FileSource:
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
-        self._descriptor = descriptor
-        self._name = name
+        self._input = Descriptor(descriptor, name)
         self.total = UNKNOWN
         self._start = 0
         status = os.fstat(descriptor)
-        self.file = regular_file(descriptor)
+        self.file = self._input.file
         self.identity = FileId(*self.file, status.st_mtime_ns % 2**64) if self.file else None
         if self.file and status.st_size and self._has_byte(status.st_size - 1):
             self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
             self.total = max(status.st_size - self._start, 0)
 
     def _has_byte(self, offset: int) -> bool:
-        return bool(patiently(self._descriptor, self._name, lambda: os.pread(self._descriptor, 1, offset)))
+        return bool(self._input.patiently(lambda: os.pread(self._input.number, 1, offset)))
 
     def fill(self, room: memoryview) -> int:
         """Read the next bytes into `room`, with no copy of our own; how many, 0 at the end. Raises OSError."""
-        return read_into(self._descriptor, room, self._name)
+        return self._input.read_into(room)
 
     def skip_to(self, offset: int) -> None:
         """Go on from byte `offset` of the record. Raises OSError (ESPIPE) for a pipe."""
         if offset:
-            os.lseek(self._descriptor, self._start + offset, os.SEEK_SET)
+            os.lseek(self._input.number, self._start + offset, os.SEEK_SET)
 
 
 class _LongLine:
@@ -73,10 +72,9 @@ class _LongLine:
     total = UNKNOWN
     identity = None
 
-    def __init__(self, descriptor: int, name: str, begun: bytes, file: tuple[int, int] | None) -> None:
-        self.file = file
-        self._descriptor = descriptor
-        self._name = name
+    def __init__(self, source: Descriptor, begun: bytes) -> None:
+        self.file = source.file
+        self._input = source
         self._begun = begun
         self._ended = False
         self.rest = b""
@@ -88,7 +86,7 @@ class _LongLine:
             return 0
         data = self._begun
         if not data:
-            data = read_some(self._descriptor, min(len(room), AT_ONCE), self._name)
+            data = self._input.read(min(len(room), AT_ONCE))
             self.came += len(data)
         self._begun = b""
         length = data.find(b"\n") + 1
@@ -110,30 +108,30 @@ def send_lines(
     The turn is not held while waiting for input, so the lines of several writers alternate. A last line without a
     newline is a record too. Raises OSError, and what WriteEnd.send raises.
     """
+    source = Descriptor(descriptor, name)
     room = min(end.ring.fragment_size, AT_ONCE)
-    file = regular_file(descriptor)
-    expected = FileSource(descriptor, name).total if file else UNKNOWN
+    expected = FileSource(descriptor, name).total if source.file else UNKNOWN
     came = 0
     data = b""
     while True:
         whole = data.rfind(b"\n") + 1
         if whole:
             with memoryview(data)[:whole] as lines:
-                end.send_lines(lines, data.count(b"\n"), file=file, verify=verify)
+                end.send_lines(lines, data.count(b"\n"), file=source.file, verify=verify)
             data = data[whole:]
         elif len(data) == room:
-            line = _LongLine(descriptor, name, data, file)
+            line = _LongLine(source, data)
             end.send(line, verify=verify)
             came += line.came
             data = line.rest
         else:
             prompt()
-            chunk = read_some(descriptor, room - len(data), name)
+            chunk = source.read(room - len(data))
             if not chunk:
                 break
             came += len(chunk)
             data += chunk
     if data:
-        end.send(MessageSource(data, file), verify=verify)
+        end.send(MessageSource(data, source.file), verify=verify)
     if expected != UNKNOWN and came < expected:
         raise ChannelError(f"the input became shorter: it ended after {came} of {expected} bytes")
