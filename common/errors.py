@@ -22,7 +22,11 @@ class TornRecord(ChannelError):
 
 
 class TimedOut(ChannelError):
-    """--timeout passed without any progress."""
+    """--timeout passed without any progress; `pid` is the process that its text names, 0 for none."""
+
+    def __init__(self, text: str, pid: int = 0) -> None:
+        super().__init__(text)
+        self.pid = pid
 
 
 class CallFailed(OSError):
@@ -47,4 +51,6 @@ class NotPermitted(CallFailed):
 
 
 class BadSegment(ValueError):
-    """The bytes in the segment contradict each other or this file."""
+    """The bytes in the segment contradict each other or this file; `remedy` is what to do."""
+
+    remedy = "`writer.py --remove` removes it"

@@ -81,7 +81,8 @@ class _U64:
 class Header:
     """The first page of the segment, one attribute a field; the comment says who writes it.
 
-    `page` is a memoryview of at least one page. release(), which `with` does, must come before the segment is detached.
+    `page` is a memoryview of at least one page, or of its first PROOF bytes. release(), which `with` does, must come
+    before the segment is detached.
     """
 
     version = _U32(8)  # the creator
@@ -110,6 +111,8 @@ class Header:
     input_mtime_ns = _U64(344)
     input_place = _U64(352)
     input_goodbye = _U64(360)
+
+    PROOF = 48  # bytes, up to key_ino: what tells whose it is, if the rest was cut off
 
     def __init__(self, page: memoryview) -> None:
         with page[:PAGE] as first:

@@ -445,3 +445,13 @@ def run_python(code: str, *arguments: object) -> str:
     """Run `code` in a process of its own to its end, whatever its exit code; its standard output."""
     with python(code, *arguments) as child:
         return child.communicate(timeout=PATIENCE)[0]
+
+
+def file_of(key_path: Path) -> Path:
+    """The file that is the POSIX object of channel 0."""
+    return Path("/dev/shm", segment_name(place_of(key_path)).removeprefix("/"))
+
+
+def semaphore_files(key_path: Path) -> list[Path]:
+    """The files that are its semaphores."""
+    return sorted(Path("/dev/shm").glob(f"sem.{file_of(key_path).name}-*"))

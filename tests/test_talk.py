@@ -99,7 +99,9 @@ def test_what_became_of_a_process(capfd: pytest.CaptureFixture[str], code: str, 
             Talk("reader").wait(Reason(f"pid {child.pid} has it", pid=child.pid), 3)
         finally:
             child.kill()
-    assert capfd.readouterr().err == f"reader: pid {child.pid}{said} has it\n"
+    line = f"reader: pid {child.pid}{said} has it"
+    advice = "; the kernel gives back what the dead had, so somebody set this; `writer.py --remove` ends the channel"
+    assert capfd.readouterr().err == f"{line}{advice if 'no more' in said else ''}\n"
 
 
 @pytest.mark.parametrize("pid", [2**22 + 1, 2**31, 2**32 - 1])

@@ -28,7 +28,7 @@ class Patience:
     def beat(self, reason: Reason, waited: float) -> None:
         """Another heartbeat has passed, `waited` seconds in all. Raises TimedOut when they are too many."""
         if self.timeout is not None and waited >= self.timeout:
-            raise TimedOut(f"gave up after {self.timeout:g} s of {reason.text}")
+            raise TimedOut(f"gave up after {self.timeout:g} s of {reason.text}", reason.pid)
         self.listener.wait(reason, waited)
 
     def look_until(

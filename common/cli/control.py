@@ -12,7 +12,7 @@ from common.ipc.calls import key_text
 from common.ipc.family import ChannelObjects, Family, Names
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
-from common.layout import REMOVED, Header
+from common.layout import PAGE, REMOVED, Header
 from common.words import plural
 
 
@@ -60,18 +60,26 @@ def _remove(family: Family, place: Place) -> tuple[int, str]:
         key = key_text(place.segment_key)
         return 0, f"nothing to remove: no channel has key {key} ({place.path}, channel {place.channel})"
     try:
+        if len(objects.memory) < PAGE:
+            return 0, _remove_without_header(family, objects)
         return _remove_channel(family.names, objects)
     finally:
         objects.detach()
 
 
+def _remove_without_header(family: Family, objects: ChannelObjects) -> str:
+    """It was cut off, or its creator died: nothing notes its semaphores, and the user's word is on them as well."""
+    objects.check_removable()
+    objects.unlink()
+    orphans = family.remove_orphans(objects.place)
+    return f"{family.names.remove}: {orphans}, {family.names.removed.format(objects)}: it had no header"
+
+
 def _remove_channel(names: Names, objects: ChannelObjects) -> tuple[int, str]:
     objects.check_removable()
-    lost = 0
-    if objects.memory:  # one without a size is left by a creator that died
-        with Header(objects.memory) as header:
-            lost = max(header.head - header.tail, 0)
-            header.state = REMOVED
+    with Header(objects.memory) as header:
+        lost = max(header.head - header.tail, 0)
+        header.state = REMOVED
     objects.remove()
     others = objects.others()
     whose = "" if others is None else f", of {plural(others, 'other')}"

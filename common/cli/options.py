@@ -14,6 +14,7 @@ from common.layout import (
 )
 
 DEFAULT_FAMILY, FAMILIES = "sysv", ("sysv", "posix")
+MOST_SECONDS = 2**31  # what the kernel's timespec may have to hold
 MOST_ID = 2**32 - 2  # of users and groups: the last number of uid_t means "none" (chown(2))
 
 
@@ -78,11 +79,11 @@ def address_option(text: str) -> int:
 def seconds_option(text: str) -> float:
     """Seconds, 0 or more."""
     try:
-        seconds = float(text)
+        seconds = float(text.replace("_", "?"))  # Python reads 1_0 as 10
     except ValueError:
         seconds = -1
-    if not 0 <= seconds < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    if not 0 <= seconds < MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more and below {MOST_SECONDS}")
     return seconds
 
 
@@ -95,8 +96,8 @@ def owner_option(text: str) -> tuple[int | None, int | None]:
     try:
         uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid if user else None
         gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid if group else None
-    except KeyError as error:
-        raise argparse.ArgumentTypeError(str(error.args[0])) from None
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} names a user or a group that this system does not know") from None
     if uid is None and gid is None:
         raise argparse.ArgumentTypeError(f"{text!r} names neither a user nor a group")
     if max(uid or 0, gid or 0) > MOST_ID:
@@ -188,9 +189,12 @@ def writer_options() -> argparse.Namespace:
     parser = _writer_parser()
     options = _parse(parser, _reader_parser)
     _refuse_together(parser, options, "message", "file", "lines")
+    sending = ("message", "file", "lines", "resume", "verify", "wait", "exclusive", "mode", "slots", "slot_size")
     for instead_of in ("remove", "chmod", "chown"):
-        _refuse_together(parser, options, instead_of, "message", "file", "lines")
+        _refuse_together(parser, options, instead_of, *sending, "attach_at")
     _refuse_together(parser, options, "remove", "chmod", "chown")
+    if not options.newline and not options.message:
+        parser.error("-n needs a MESSAGE")
     options.file = _path_or_none(options.file)
     if options.resume and options.file is None:
         parser.error("--resume needs --file: only a file can be read again from the middle")
@@ -218,7 +222,7 @@ def reader_options() -> argparse.Namespace:
     """The reader's command line. Exits with 2 when it makes no sense."""
     parser = _reader_parser()
     options = _parse(parser, _writer_parser)
-    _refuse_together(parser, options, "status", "output", "count", "follow", "keep")
+    _refuse_together(parser, options, "status", "output", "resume", "count", "follow", "keep", "attach_at")
     options.output = _path_or_none(options.output)
     if options.resume and options.output is None:
         parser.error("--resume needs --output: only a file can be cut back to what was received")
@@ -248,8 +252,8 @@ def _path_or_none(path: str | None) -> str | None:
 
 
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace, one: str, *others: str) -> None:
-    given = [name for name in (one, *others) if getattr(options, name) not in (None, False, [])]
+    values = ((name, getattr(options, name)) for name in (one, *others))
+    given = [name for name, value in values if value is not None and value is not False and value != []]
     if one in given and len(given) > 1:
-        parser.error(
-            " and ".join("MESSAGE" if name == "message" else f"--{name}" for name in given) + " do not go together"
-        )
+        words = ["MESSAGE" if name == "message" else f"--{name.replace('_', '-')}" for name in given]
+        parser.error(f"{' and '.join(words)} do not go together")

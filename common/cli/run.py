@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from common.cli.talk import Talk
+from common.cli.talk import Talk, with_state
 from common.errors import BadSegment, CallFailed, ChannelError, TimedOut
 from common.ipc.doorway import ENDING
 
@@ -42,7 +42,7 @@ def _run(talk: Talk, main: Callable[[Talk], int]) -> int:
                 signal.signal(number, _interrupt)
         return main(talk)
     except TimedOut as error:
-        talk.error(str(error))
+        talk.error(with_state(str(error), error.pid))
         return TIMED_OUT
     except (ChannelError, BadSegment, OSError, MemoryError) as error:
         talk.error(describe(error))
@@ -85,7 +85,7 @@ def _describe(error: BaseException) -> str:
 
         return format_failure(error)
     if isinstance(error, BadSegment):
-        return f"the segment is damaged: {error}; `writer.py --remove` removes it"
+        return f"the segment is damaged: {error}; {error.remedy}"
     if isinstance(error, OSError) and error.errno:
         from common.ipc.meanings import format_file_error
 

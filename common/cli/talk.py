@@ -169,16 +169,21 @@ class Talk(Listener):
             self._told = reason.text
             self.say(reason.text)
         if waited >= LONG_WAIT and not self.quiet and (self.where or not reason.missing):
-            line = "; ".join(filter(None, (_with_state(reason), self.where)))
+            text = with_state(reason.text, reason.pid)
+            line = "; ".join(filter(None, (text, _NOT_GIVEN_BACK if _NO_MORE in text else "", self.where)))
             if line not in self._said:
                 self._said.add(line)
                 self.say(line)
 
 
-def _with_state(reason: Reason) -> str:
-    """Its text, with what has become of the process that it names."""
-    named = f"pid {reason.pid}"
-    return reason.text.replace(named, named + state_of(reason.pid)) if reason.pid else reason.text
+def with_state(text: str, pid: int) -> str:
+    """The text, with what has become of the process that it names."""
+    named = f"pid {pid}"
+    return text.replace(named, named + state_of(pid)) if pid else text
+
+
+_NO_MORE = " (which is no more)"
+_NOT_GIVEN_BACK = "the kernel gives back what the dead had, so somebody set this; `writer.py --remove` ends the channel"
 
 
 def state_of(pid: int) -> str:
@@ -186,7 +191,7 @@ def state_of(pid: int) -> str:
     try:
         os.kill(pid, 0)  # where /proc hides the processes of others, ENOENT would not say so much
     except (ProcessLookupError, OverflowError):
-        return " (which is no more)"
+        return _NO_MORE
     except PermissionError:
         pass
     try:
@@ -194,7 +199,7 @@ def state_of(pid: int) -> str:
             letter = stat.read().rpartition(b")")[2].split()[0]
     except OSError:
         return ""
-    return {b"T": " (stopped)", b"t": " (stopped)", b"Z": " (which is no more)"}.get(letter, "")
+    return {b"T": " (stopped)", b"t": " (stopped)", b"Z": _NO_MORE}.get(letter, "")
 
 
 def _is_ending() -> bool:

@@ -170,7 +170,7 @@ def _prove_ours(objects: ChannelObjects) -> str:
     if verdict.kind is Kind.OF_ANOTHER_PATH:
         raise ChannelError(
             f"key {key_text(objects.place.segment_key)} already belongs to another path ({objects}); choose another"
-            " --channel"
+            f" --channel, or if nobody needs it: {objects.how_to_remove()}"
         )
     if verdict.kind is Kind.FOREIGN:
         raise NotOurs(
@@ -182,33 +182,43 @@ def _prove_ours(objects: ChannelObjects) -> str:
 
 def _facts(objects: ChannelObjects) -> Facts:
     memory, path = objects.memory, (objects.place.dev, objects.place.ino)
-    if len(memory) < PAGE:
-        abandoned = not memory and objects.abandoned()
-        return Facts(len(memory), bytes(8), (0, 0), path, 0, abandoned, empty=not memory)
-    with Header(memory) as header:
-        magic, noted, state = header.magic, (header.key_dev, header.key_ino), header.state
     abandoned = objects.abandoned()
+    if len(memory) < Header.PROOF:
+        return Facts(len(memory), bytes(8), (0, 0), path, 0, abandoned, empty=not memory)
+    with memory[: PAGE if len(memory) >= PAGE else Header.PROOF] as page, Header(page) as header:
+        magic, noted = header.magic, (header.key_dev, header.key_ino)
+        state = header.state if len(page) == PAGE else 0
     return Facts(len(memory), magic, noted, path, state, abandoned, empty=abandoned and objects.blank())
 
 
 def _check_nothing_unread(objects: ChannelObjects) -> None:
-    """A channel is only finished when all is read; raises BadSegment when the header says otherwise."""
+    """A channel is only finished when all is read; raises BadSegment when the header says otherwise, or is cut off."""
     if not objects.memory:  # its creator died before it had a size
         return
+    _check_header(objects)
     with Header(objects.memory) as header:
         unread = header.head - header.tail if header.state == FINISHED else 0
     if unread:
         raise BadSegment(f"it is marked as finished, and {unread} fragments are unread")
 
 
-def find_channel(family: Family, place: Place, *, observe: bool) -> ChannelObjects:
-    """Attach the channel to look at it (`observe`: read-only) or to change or remove it; no semaphore is opened.
+def _check_header(objects: ChannelObjects) -> None:
+    size = len(objects.memory)
+    if size < PAGE:
+        raise BadSegment(f"it was cut off at {size} bytes, or its creator died before it had more")
 
-    Raises CallFailed (ENOENT: no channel; EACCES), NotOurs, ChannelError when the key belongs to another path.
+
+def find_channel(family: Family, place: Place, *, observe: bool) -> ChannelObjects:
+    """Attach the channel to look at it or change it (`observe`: read-only), or to remove it; no semaphore is opened.
+
+    Raises CallFailed (ENOENT: no channel; EACCES), NotOurs, ChannelError when the key belongs to another path, and
+    BadSegment when there is no header to look at.
     """
     objects = family.find(place, observe=observe)
     try:
         _prove_ours(objects)
+        if observe:
+            _check_header(objects)
     except BaseException:
         objects.detach()
         raise

@@ -35,8 +35,8 @@ MEANING = {
     " use or out of range; start again, with another --attach-at or without",
     ("shmat", errno.EACCES): "the segment's mode does not let us attach it; its owner can widen it with"
     " `writer.py --chmod MODE`",
-    ("shmat", errno.ENOMEM): "there is no room for it in the address space of this process: see `ulimit -v`, or"
-    " choose another --attach-at",
+    ("shmat", errno.ENOMEM): "there is no room for it in the address space of this process: raise `ulimit -v`, lower"
+    " --slots or --slot-size, or with --attach-at choose another address",
     ("shmat", errno.EPERM): "--attach-at is below vm.mmap_min_addr; choose another address",
     ("shmctl", errno.EACCES): "the segment's mode does not let us read its state; its owner can widen it with"
     " `writer.py --chmod MODE`",

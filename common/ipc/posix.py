@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 
 from common.channel.listener import Listener
-from common.errors import CallFailed, NotOurs
+from common.errors import CallFailed, ChannelError, NotOurs
 from common.ipc.family import Names
 from common.ipc.place import Place
-from common.ipc.posix_calls import PosixCalls, segment_path
+from common.ipc.posix_calls import SEGMENT_FILES, PosixCalls, ShmStat, segment_path
 from common.ipc.posix_objects import PosixObjects, segment_name
 from common.ipc.posix_semaphores import remove_orphans
 from common.ipc.removal import Removal
@@ -28,7 +29,11 @@ class PosixFamily:
     def create(self, place: Place, size: int, mode: int, address: int | None = None) -> PosixObjects:
         """A new object, mapped. Raises CallFailed (EEXIST, EINVAL, ENOSPC); what fails half-way is removed again."""
         calls, name = self.calls, segment_name(place)
-        fd = calls.create_segment(name, mode)
+        try:
+            fd = calls.create_segment(name, mode)
+        except CallFailed as error:
+            _check_dev_shm(error)
+            raise
         try:
             calls.set_mode(fd, mode)  # which the umask may have narrowed
             calls.set_size(fd, size)
@@ -47,24 +52,21 @@ class PosixFamily:
 
     def find(self, place: Place, *, observe: bool) -> PosixObjects:
         """The object that is there, to look at it, or to change or remove it. Raises CallFailed (ENOENT, EACCES)."""
-        if observe:
-            self._check_is_file(segment_name(place))
+        if observe:  # to open a FIFO read-only waits for ever
+            with contextlib.suppress(CallFailed):  # which shm_open says better
+                _check_is_file(segment_name(place), self.calls.stat_name(segment_name(place)))
         return self._open(place, part=False, observe=observe)
 
-    def _check_is_file(self, name: str) -> None:
-        """Anybody can make a FIFO with our name, and to open one read-only waits for ever. Raises NotOurs."""
-        try:
-            if stat.S_ISREG(self.calls.stat_name(name).kind):
-                return
-        except CallFailed:  # which shm_open says better
-            return
-        path = segment_path(name)
-        raise NotOurs(f"{path} has our name and is no file; choose another --channel, or if nobody needs it: rm {path}")
-
     def _open(self, place: Place, *, part: bool, observe: bool = False) -> PosixObjects:
-        fd = self.calls.open_segment(segment_name(place), readonly=observe)
         try:
-            return PosixObjects(self.calls, place, fd, self.calls.stat_segment(fd), part=part, observe=observe)
+            fd = self.calls.open_segment(segment_name(place), readonly=observe)
+        except CallFailed as error:
+            _check_dev_shm(error)
+            raise
+        try:
+            seen = self.calls.stat_segment(fd)
+            _check_is_file(segment_name(place), seen)
+            return PosixObjects(self.calls, place, fd, seen, part=part, observe=observe)
         except BaseException:
             self.calls.close_segment(fd)
             raise
@@ -77,3 +79,23 @@ class PosixFamily:
     def remove_orphans(self, place: Place) -> Removal:
         """The user's word: remove the semaphores named after our object where there is none. Raises NotOurs."""
         return remove_orphans(self.calls, segment_name(place))
+
+
+def _check_is_file(name: str, there: ShmStat) -> None:
+    """Anybody can make a FIFO with our name. Raises NotOurs."""
+    if stat.S_ISREG(there.kind):
+        return
+    path, remove = segment_path(name), "rmdir" if stat.S_ISDIR(there.kind) else "rm"
+    raise NotOurs(
+        f"{path} has our name and is no file; it was left untouched; choose another --channel, or if nobody needs it:"
+        f" {remove} {path}"
+    )
+
+
+def _check_dev_shm(error: CallFailed) -> None:
+    """Raise ChannelError when it is not the object that is missing, but the place of all objects."""
+    if error.errno == errno.ENOENT and not os.path.isdir(SEGMENT_FILES):
+        raise ChannelError(
+            f"{error.name}: ENOENT: there is no {SEGMENT_FILES.rstrip('/')}, where Linux keeps POSIX objects; mount a"
+            " tmpfs there, or leave --ipc posix out"
+        ) from None

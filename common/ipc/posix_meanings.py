@@ -40,9 +40,14 @@ POSIX_MEANING = {
     " `writer.py --remove`; if you did not say --exclusive, it was made just now: start again",
     ("shm_open", errno.EACCES): f"the object with this name is someone else's and its mode keeps us out: {_WIDEN}; if"
     " there is none, /dev/shm itself does not let us in",
-    ("shm_open", errno.EINVAL): _NO_NAME,
+    (
+        "shm_open",
+        errno.EINVAL,
+    ): "a directory in /dev/shm has this name; choose another --channel, or if nobody needs it, remove it (rmdir)",
     ("shm_open", errno.ENAMETOOLONG): _NO_NAME,
-    ("shm_open", errno.EISDIR): "a directory in /dev/shm has this name; choose another --channel",
+    ("shm_open", errno.ENXIO): "a socket in /dev/shm has this name; choose another --channel, or if nobody needs it,"
+    " remove it (rm)",
+    ("shm_open", errno.EROFS): "/dev/shm is mounted read-only; mount it anew, or leave --ipc posix out",
     ("shm_open", errno.ELOOP): _LINK,
     ("shm_open", errno.EMFILE): _FILES,
     ("shm_open", errno.ENFILE): _ALL_FILES,
@@ -92,7 +97,12 @@ POSIX_MEANING = {
     ("sem_open", errno.EEXIST): "something has the name that our semaphore is to have; choose another --channel",
     ("sem_open", errno.EACCES): "the semaphore's mode does not let us use it, which takes reading and writing;"
     " its owner can widen it with `writer.py --chmod MODE`",
-    ("sem_open", errno.EINVAL): "what has this name is no semaphore: it is shorter than one, see `ls -l /dev/shm`",
+    **dict.fromkeys(
+        (("sem_open", number) for number in (errno.EINVAL, errno.EISDIR, errno.ENODEV, errno.ENXIO)),
+        "what has this name is no semaphore, see `ls -l /dev/shm`; if nobody needs it, remove it: the next start makes"
+        " the semaphores anew",
+    ),
+    ("sem_open", errno.EROFS): "/dev/shm is mounted read-only; mount it anew, or leave --ipc posix out",
     ("sem_open", errno.ELOOP): _LINK,
     ("sem_open", errno.ENAMETOOLONG): _NO_NAME,
     ("sem_open", errno.EMFILE): _FILES,

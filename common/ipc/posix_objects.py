@@ -15,9 +15,9 @@ from weakref import WeakSet
 from common.errors import CallFailed, NotPermitted
 from common.ipc.calls import key_text
 from common.ipc.place import Place
-from common.ipc.posix_calls import PosixCalls, ShmStat, has_data, segment_path
+from common.ipc.posix_calls import PosixCalls, ShmStat, has_data, segment_path, semaphore_path
 from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN, WRITERS, Counter, Handle, Presence, Turn
-from common.ipc.posix_semaphores import Semaphores, whose
+from common.ipc.posix_semaphores import Semaphores, named_after, whose
 from common.ipc.removal import Removal
 from common.layout import SEMAPHORES
 
@@ -176,8 +176,10 @@ class PosixObjects:
                 raise
 
     def how_to_remove(self) -> str:
-        """The command that removes the object alone."""
-        return f"rm {segment_path(self.name)}"
+        """The command that removes the object and, if there are any, the semaphores named after it."""
+        path = segment_path(self.name)
+        named = f" {semaphore_path(self.name)}-*" if named_after(self.name) else ""
+        return f"rm {path}{named}"
 
     def describe(self) -> dict[str, Any]:
         """What fstat said, for --status; who made it and who came and went, nobody knows."""

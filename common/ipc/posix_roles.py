@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from common.errors import BadSegment, CallFailed, Gone
 from common.ipc.posix_calls import Flock, Mapping, PosixCalls, Semaphore, ShmStat
+from common.layout import Header
 
 # A lock needs a byte and leaves what is in it alone. Each is the first byte of the field of the header that it goes
 # with (layout.py): magic, writers_joined, writer_pid, reader_pid.
@@ -31,16 +32,20 @@ class Handle(NamedTuple):
     mapping: Mapping | None
 
     def stat(self) -> ShmStat:
-        """Fstat of it. Raises BadSegment when it was truncated under us.
+        """Fstat of it. Raises BadSegment when its size was changed under us.
 
-        Then, or a touch would be a SIGBUS, zeros that are ours alone are in its place.
+        If it is smaller, or a touch would be a SIGBUS, zeros that are ours alone are in its place.
         """
         now = self.calls.stat_segment(self.fd)
         size = len(self.mapping.memory) if self.mapping else 0
-        if self.mapping and now.size < size:
+        if not self.mapping or now.size == size:
+            return now
+        if now.size < size:
             self.calls.cover(self.mapping)
-            raise BadSegment(f"it was truncated to {now.size} bytes while it was in use, and had {size}")
-        return now
+        changed = BadSegment(f"its size was changed to {now.size} bytes while it was in use, and was {size}")
+        if 0 < now.size < Header.PROOF:
+            changed.remedy = "`writer.py --remove` says how to remove it"
+        raise changed
 
     def lock_shared(self, byte: int) -> None:
         """Take a lock that all of ours only share. Raises CallFailed (EAGAIN) when somebody else has it alone."""

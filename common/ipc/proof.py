@@ -1,8 +1,9 @@
 """What proves that a segment is ours: facts in, a verdict out. No call is made here, and no family of objects is known.
 
 ours       a segment with our magic and our key path
-leftover   one of ours that is half-made or half-removed; one of our uid with its creator dead and nobody else attached
-           that is half-made, or zero in every byte and of a size that a channel of ours can have, or of no size yet
+leftover   one of ours that is half-made, half-removed or cut off; one of our uid with its creator dead and nobody else
+           attached that is half-made, or zero in every byte and of a size that a channel of ours can have, or of no
+           size yet
 foreign    everything else: refused, named, and left untouched
 """
 
@@ -49,11 +50,13 @@ def judge(facts: Facts) -> Verdict:
     ours = facts.path == facts.our_path
     if not facts.size and facts.abandoned:
         return Verdict(Kind.LEFTOVER, "which its creator left without a size")
-    if facts.size < PAGE:
-        return Verdict(Kind.FOREIGN, f"its {facts.size} bytes are fewer than a header")
     # The inode is stored last and is never 0, so it tells whether the path is there at all.
     if begun and facts.path[1] and not ours:
         return Verdict(Kind.OF_ANOTHER_PATH)
+    if facts.size < PAGE and begun and ours:
+        return Verdict(Kind.LEFTOVER, f"which was cut off at {facts.size} bytes")
+    if facts.size < PAGE:
+        return Verdict(Kind.FOREIGN, f"its {facts.size} bytes are fewer than a header")
     if facts.magic == HALF_MADE and (ours or facts.abandoned):
         return Verdict(Kind.LEFTOVER, "which its creator left half-made")
     if facts.magic == MAGIC and ours:
@@ -63,4 +66,6 @@ def judge(facts: Facts) -> Verdict:
     possible = facts.size % PAGE == 0 and facts.size >= Geometry(1, PAGE).segment_size
     if facts.abandoned and facts.empty and possible:
         return Verdict(Kind.LEFTOVER, "which its creator left empty")
+    if begun:
+        return Verdict(Kind.FOREIGN, "its header notes no key path")
     return Verdict(Kind.FOREIGN, f"its first bytes are {facts.magic!r}, not {MAGIC!r}")

@@ -27,7 +27,10 @@ class Removal(NamedTuple):
     def __str__(self) -> str:
         """Such as: removed 4 semaphores (writers was gone)."""
         rest = [f"{', '.join(self.gone)} {'was' if len(self.gone) == 1 else 'were'} gone"] if self.gone else []
-        rest += [f"left {left}" for left in self.left]
+        for why in dict.fromkeys(left.why for left in self.left):
+            alike = [left for left in self.left if left.why == why]
+            names = ", ".join(left.name for left in alike)
+            rest.append(f"left {alike[0] if len(alike) == 1 else f'semaphores {names}: {why}'}")
         count = len(self.removed)
         return f"removed {count} semaphore{'' if count == 1 else 's'}" + (f" ({'; '.join(rest)})" if rest else "")
 

@@ -139,7 +139,10 @@ def test_a_turn_that_somebody_took_with_setval(pair: Pair) -> None:
     assert pair.write("first").code == 0
     somebody = set_value(pair, READER_TURN, 0)
     reader = start(pair, "reader")
-    hear(pair, reader, f"waiting for our turn, which {somebody} has")
+    set_by_hand = "the kernel gives back what the dead had, so somebody set this"
+    typed = f"`writer.py --remove --key-path {pair.key_path}`"
+    assert "(which is no more)" in somebody
+    hear(pair, reader, f"waiting for our turn, which {somebody} has; {set_by_hand}; {typed} ends the channel")
     set_value(pair, READER_TURN, 1)
     assert_ends(reader, b"first\n")
 

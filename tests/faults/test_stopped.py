@@ -38,8 +38,8 @@ def test_a_stopped_reader(pair: Pair) -> None:
         done = pair.write("--quiet", "--file", transfer.source, "--timeout", SOON)
     assert (done.code, done.err) == (
         124,
-        f"writer: gave up after {SOON} s of waiting for room: all {SLOTS} slots are full, and pid {reader.pid} has the"
-        " turn to read\n",
+        f"writer: gave up after {SOON} s of waiting for room: all {SLOTS} slots are full, and pid {reader.pid}"
+        " (stopped) has the turn to read\n",
     )
     assert pair.write("--quiet", "--file", transfer.source, "--resume", "--timeout", PATIENCE).code == 0
     ended = finish(reader)
@@ -56,7 +56,8 @@ def test_a_stopped_writer(pair: Pair) -> None:
         done = transfer.read("--timeout", SOON)
         assert (done.code, done.err) == (
             124,
-            f"reader: gave up after {SOON} s of waiting for data, and pid {writer.pid} has the turn to write\n",
+            f"reader: gave up after {SOON} s of waiting for data, and pid {writer.pid} (stopped) has the turn to"
+            " write\n",
         )
         assert transfer.unread() == 0
     last = transfer.read("--resume")
