@@ -163,9 +163,9 @@ def how_to_go_on(end: WriteEnd, record: MessageSource | FileSource | None, optio
         return ""
     gives_up = "`writer.py --remove` gives up"
     if not end.unfinished and record is not None:
-        return "it is not in it: start `writer.py` again"
+        return "the record was not sent: start `writer.py` again"
     if not end.unfinished:
-        return "what was not sent is not in it: start `writer.py` again with the rest"
+        return "the rest was not sent: start `writer.py` again with it"
     if record is not None and record.identity and options.file is not None:
         return f"{command('writer', options, '--file', as_argument(options.file), '--resume')} goes on, {gives_up}"
     return f"its last record is unfinished, and the next writer goes on behind it; {gives_up}"

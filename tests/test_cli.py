@@ -69,7 +69,7 @@ def test_what_is_left_behind(slots: int, said: str) -> None:
 
 # How to go on after an interruption
 
-ANEW = "what was not sent is not in it: start `writer.py` again with the rest"
+ANEW = "the rest was not sent: start `writer.py` again with it"
 RESUME = "`writer.py --file F --resume` goes on, `writer.py --remove` gives up"
 GIVEN_UP = "its last record is unfinished, and the next writer goes on behind it; `writer.py --remove` gives up"
 
@@ -114,7 +114,7 @@ def test_who_has_sent_all_need_not_go_on(monkeypatch: pytest.MonkeyPatch, regula
 
 
 def test_who_has_not_begun_a_record_starts_again(monkeypatch: pytest.MonkeyPatch, regular: FileSource) -> None:
-    nothing_sent = "it is not in it: start `writer.py` again"
+    nothing_sent = "the record was not sent: start `writer.py` again"
     assert go_on(monkeypatch, "--file F", regular, unfinished=False) == nothing_sent
     assert go_on(monkeypatch, "", MessageSource(b"hello"), unfinished=False) == nothing_sent
     assert go_on(monkeypatch, "--lines --file F", None, unfinished=False) == ANEW

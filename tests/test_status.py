@@ -288,6 +288,19 @@ def test_who_holds_the_turns_and_who_sleeps(pair: Pair) -> None:
     assert [finish(reader).code for reader in readers] == [1, 1]
 
 
+@pytest.mark.parametrize("turn", ["writer_turn", "reader_turn"])
+def test_a_turn_that_is_taken_and_not_noted(local: Local, capfd: pytest.CaptureFixture[str], turn: str) -> None:
+    """In the moment between the two, or by hand: it is not nobody's."""
+    end = local.writer()
+    lock = getattr(end.objects, turn)
+    assert lock.acquire(0)
+    assert show(local, as_json=True) == 0
+    turns = json.loads(capfd.readouterr().out)["turns"]
+    assert turns.pop(turn) == "somebody who is not noted"
+    assert list(turns.values()) == ["nobody"]
+    lock.release()
+
+
 def test_what_became_of_the_holder_of_a_turn(pair: Pair) -> None:
     writer = pair.start("writer", stdin=PIPE)
     wait_until(lambda: (status := pair.status()) and status["header"]["writer_pid"], "the turn")

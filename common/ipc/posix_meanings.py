@@ -111,7 +111,8 @@ POSIX_MEANING = {
     ("sem_open", errno.ENOSPC): f"/dev/shm {_NO_ROOM}",
     **dict.fromkeys(
         ((call, errno.EINVAL) for call in ("sem_post", "sem_clockwait", "sem_timedwait")),
-        "somebody has written into the semaphore, and to use it would end us; `writer.py --remove` removes it",
+        "somebody has written into the semaphore, and to use it would end us; end what uses the channel, then"
+        " `writer.py --remove` clears what is left of it",
     ),
     ("sem_unlink", errno.EACCES): _ONLY_OWNER,
     ("sem_unlink", errno.EPERM): _ONLY_OWNER,

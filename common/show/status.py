@@ -22,7 +22,7 @@ from common.cli.leaving import find_doorway, find_family
 from common.cli.run import describe
 from common.cli.sinks import StreamSink
 from common.cli.talk import Talk, state_of
-from common.errors import BadSegment
+from common.errors import BadSegment, ChannelError
 from common.ipc.calls import key_text
 from common.ipc.family import ChannelObjects
 from common.ipc.lifecycle import find_channel
@@ -57,6 +57,12 @@ def show_status(options: argparse.Namespace, talk: Talk) -> int:
         StreamSink(1).write(memoryview(text.encode()))
     except BrokenPipeError:
         pass  # whoever was looking has seen enough
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ChannelError(
+            f"{error.filename}: ENOSPC ({error.strerror}): what there is could not be shown; nothing was consumed"
+        ) from None
     return 0
 
 
@@ -88,7 +94,10 @@ def read_status(objects: ChannelObjects) -> dict[str, Any]:
         "segment": segment,
         "semaphores": semaphores,
         "header": header,
-        "turns": {f"{side}_turn": _holder(header[f"{side}_pid"]) for side in ("writer", "reader")},
+        "turns": {
+            turn: _holder(header[turn.replace("turn", "pid")], semaphores[turn])
+            for turn in ("writer_turn", "reader_turn")
+        },
         "ending": ending.name.lower() if ending else None,
         "damage": damage,
     }
@@ -127,9 +136,12 @@ def _read_semaphore(objects: ChannelObjects, index: int) -> dict[str, Any]:
         return {"id": noted, "value": None, "asleep": None, "errno": name, "error": describe(error)}
 
 
-def _holder(pid: int) -> str:
-    """Who has a turn, by the pid that the header notes, and what has become of him as far as /proc tells."""
-    return f"pid {pid}{state_of(pid)}" if pid else "nobody"
+def _holder(pid: int, semaphore: dict[str, Any]) -> str:
+    """Who has a turn, by the pid that the header notes, and what has become of that process as far as /proc tells."""
+    if pid:
+        return f"pid {pid}{state_of(pid)}"
+    taken = semaphore.get("locked", semaphore["value"] == 0)
+    return "somebody who is not noted" if taken else "nobody"
 
 
 def _judge(objects: ChannelObjects, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:

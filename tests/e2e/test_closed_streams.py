@@ -88,6 +88,7 @@ class TestReader:
         assert done.code == 1
         assert done.err.startswith("reader: standard output: ENOSPC (No space left on device)")
         assert done.err.count("\n") == 1
+        assert ("go on" in done.err) == (not arguments), "one who only looked has nothing to go on with"
         assert pair.read().out == b"hello\n", "nothing was lost"
 
 

@@ -262,7 +262,7 @@ def test_ctrl_c_on_the_writer(terminals: Terminals, pair: Pair) -> None:
     assert said[0].startswith("^Cwriter: sent 1 record, 6 bytes")
     assert re.fullmatch(
         rf"writer: {names_of(pair).detach}: detached; (1 slot to be read|all of it is read);"
-        " what was not sent is not in it: start `writer.py` again with the rest",
+        " the rest was not sent: start `writer.py` again with it",
         plain(said[1]),
     )
     assert said[2:] == ["writer: ended by SIGINT"]
