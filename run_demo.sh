@@ -369,6 +369,7 @@ show_time() {
     printf '\n%sDone in %d s.%s README.md goes on from here.\n' "$bold" "$took" "$plain"
     [ "$took" -gt "$promised" ] || return 0
     printf 'It promised %d s at most. The time went here:\n' "$promised"
+    began[0]=0
     began+=("$took")
     for part in "${!parts[@]}"; do
         printf '%5d s  %s\n' $((began[part + 1] - began[part])) "${parts[part]}"

@@ -57,7 +57,7 @@ MORE = _read_cases(LAB_README, "More errnos")
 POSIX = _read_cases(LAB_README, "Errnos of POSIX")
 CASES = SHEET + MORE + POSIX
 
-# Every call, flag and errno of the sheet, in its order; what is not on the sheet says so in its row.
+# Every call, flag and errno of the sheet, in its order.
 ON_THE_SHEET = [
     "ftok",
     *("shmget IPC_CREAT, IPC_EXCL", "shmget mode 0660"),
