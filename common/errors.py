@@ -6,7 +6,8 @@ This file knows no operating system; ipc/meanings.py says what an errno means he
 from __future__ import annotations
 
 import os
-from typing import Any
+
+from common.typed import Any
 
 
 class ChannelError(Exception):

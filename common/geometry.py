@@ -5,10 +5,9 @@ As layout.py, this file knows bytes and nothing else.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from common.errors import BadSegment
 from common.layout import FINISHED, MAGIC, OPEN, PAGE, REMOVED, SLOT, VERSION, Header
+from common.typed import NamedTuple
 
 
 def _round_up(size: int, unit: int) -> int:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import NamedTuple
 
 from common.notes import FileId, InputNote, OutputNote
+from common.typed import NamedTuple
 
 PAGE = 4096
 

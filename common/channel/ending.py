@@ -7,10 +7,10 @@ facts were gathered in the doorway.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from common.errors import BadSegment
 from common.layout import FINISHED, OPEN, REMOVED
+from common.typed import NamedTuple
 
 
 class Ending(Enum):

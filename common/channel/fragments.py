@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
 
 from common.channel.ring import Ring
 from common.errors import BadSegment
 from common.layout import ABORTED, FIRST, LAST, LINES, SlotHeader
+from common.typed import NamedTuple
 
 
 class Expected(NamedTuple):

@@ -6,13 +6,12 @@ A writer that resumes takes the place of the one that died, and says goodbye for
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from common.channel.objects import Doorway
 from common.channel.ring import Ring
 from common.errors import TornRecord
 from common.layout import ABORTED, LINES, UNKNOWN, SlotHeader
 from common.notes import FileId, InputNote
+from common.typed import Protocol
 
 
 class Source(Protocol):

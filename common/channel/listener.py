@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple
 
 from common.layout import SlotHeader
+from common.typed import Any, NamedTuple
 
 
 class Call(NamedTuple):

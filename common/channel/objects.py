@@ -6,7 +6,7 @@ tests/model.
 
 from __future__ import annotations
 
-from typing import Protocol
+from common.typed import Protocol
 
 
 class Counter(Protocol):

@@ -6,12 +6,11 @@ received, and nobody empties what holds it.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from common.channel.ring import Ring
 from common.errors import ChannelError, TornRecord
 from common.layout import SlotHeader
 from common.notes import OutputNote
+from common.typed import Protocol
 
 
 class Sink(Protocol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic, sleep
-from typing import TypeVar
 
 from common.channel.listener import Listener, Reason
 from common.errors import TimedOut
+from common.typed import TypeVar
 
 # A lost wake-up costs at most this long, in seconds; it is also how soon a dead peer is noticed.
 HEARTBEAT = 0.1

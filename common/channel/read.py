@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from common.channel.end import Turn, process
 from common.channel.finish import FinishingEnd
 from common.channel.fragments import begins_inside, check_crc, measure_lines, where_it_begins
@@ -12,6 +10,7 @@ from common.channel.output import Output, Sink
 from common.channel.ring import fence
 from common.errors import BadSegment, Gone
 from common.layout import ABORTED, CHECKED, FINISHED, LINES, UNKNOWN, SlotHeader
+from common.typed import NamedTuple
 
 
 class Receipt(NamedTuple):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Callable
-from typing import NamedTuple
 
 from common.channel.end import End
 from common.channel.listener import Step
@@ -20,6 +18,7 @@ from common.ipc.doorway import FlockDoorway
 from common.ipc.family import Family
 from common.ipc.lifecycle import Wanted
 from common.ipc.place import Place
+from common.typed import NamedTuple
 from common.words import plural
 
 
@@ -60,6 +59,8 @@ def find_place(options: argparse.Namespace, family: Family, doorway: FlockDoorwa
 
 def _options_of_channel(options: argparse.Namespace) -> str:
     """What leads a command to the channel that the options name; nothing to the default's."""
+    import shlex
+
     defaults = {"ipc": DEFAULT_FAMILY, "key_path": PROJECT, "channel": 0}
     named = {name: str(getattr(options, name)) for name in defaults if getattr(options, name) != defaults[name]}
     return "".join(f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in named.items())
@@ -115,6 +116,8 @@ def _clear_what_goes_with_us(end: End) -> bool:
 
 def command(program: str, options: argparse.Namespace, *arguments: str) -> str:
     """What to type for `program` to go on as the options say, in backquotes."""
+    import shlex
+
     kept = [f"--{name}" for name in ("keep", "follow", "verify") if getattr(options, name, False)]
     return f"`{shlex.join([f'{program}.py', *arguments, *kept])}`"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from typing import Any
 
 from common.channel.end import End
 from common.cli.talk import WORTH_SAYING, Talk
 from common.layout import UNKNOWN, SlotHeader
+from common.typed import Any
 from common.words import plural
 
 REFRESH = 0.2  # of the progress bar, in seconds

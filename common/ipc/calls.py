@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from typing import Any
 
 from common.channel.listener import Call, Listener
 from common.errors import CallFailed, Gone
+from common.typed import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ftok.argtypes = (ctypes.c_char_p, ctypes.c_int)

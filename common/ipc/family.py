@@ -5,13 +5,12 @@ lifecycle.py, the programs and the views know these verbs and no family.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
-
 from common.channel.objects import Objects
 from common.errors import CallFailed
 from common.ipc.calls import Calls
 from common.ipc.place import Place
 from common.ipc.removal import Removal
+from common.typed import Any, NamedTuple, Protocol
 
 
 class Stat(Protocol):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from common.ipc.calls import Calls
 from common.layout import SEMAPHORES
+from common.typed import NamedTuple
 
 CHANNELS = range(32)
 

@@ -16,7 +16,8 @@ import stat
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+
+from common.typed import Any, NamedTuple
 
 try:
     import posix_ipc  # type: ignore[import-not-found, unused-ignore]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 from weakref import WeakSet
 
 from common.errors import CallFailed, NotPermitted
@@ -20,6 +19,7 @@ from common.ipc.posix_roles import ATTACHED, READER_TURN, WRITER_TURN, WRITERS, 
 from common.ipc.posix_semaphores import Semaphores, named_after, whose
 from common.ipc.removal import Removal
 from common.layout import SEMAPHORES
+from common.typed import Any
 
 _LOCKS = {"writer_turn": WRITER_TURN, "reader_turn": READER_TURN, "writers": WRITERS}
 

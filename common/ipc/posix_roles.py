@@ -7,11 +7,11 @@ of fcntl(2), which the kernel drops with the process, and their semaphores only 
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
 from common.errors import BadSegment, CallFailed, Gone
 from common.ipc.posix_calls import Flock, Mapping, PosixCalls, Semaphore, ShmStat
 from common.layout import Header
+from common.typed import NamedTuple
 
 # A lock needs a byte and leaves what is in it alone. Each is the first byte of the field of the header that it goes
 # with (layout.py): magic, writers_joined, writer_pid, reader_pid.

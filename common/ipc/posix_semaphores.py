@@ -11,12 +11,12 @@ import errno
 import os
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from common.errors import CallFailed, NotOurs
 from common.ipc.posix_calls import PosixCalls, Semaphore, ShmStat, semaphore_path, semaphores_like
 from common.ipc.removal import Left, Removal
 from common.layout import NOT_CREATED, PAGE, SEMAPHORES, Header
+from common.typed import NamedTuple
 
 MADE = 1  # what the header notes in the place of an id
 

@@ -10,10 +10,10 @@ foreign    everything else: refused, named, and left untouched
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from common.geometry import Geometry
 from common.layout import FINISHED, HALF_MADE, MAGIC, PAGE, REMOVED
+from common.typed import NamedTuple
 
 
 class Kind(Enum):

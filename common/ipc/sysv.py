@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
 from common.channel.listener import Listener
 from common.errors import CallFailed, Gone, NotPermitted
@@ -27,6 +26,7 @@ from common.ipc.sysv_owners import remove_orphans, whose
 from common.ipc.sysv_roles import Counter, Presence, Turn
 from common.ipc.sysv_semaphores import Semaphores
 from common.layout import PAGE, SEMAPHORES
+from common.typed import Any
 
 _ZEROS = bytes(PAGE)
 READ_WRITE = 0o600  # what a participant asks of the mode, whichever class it falls in

@@ -11,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from typing import Any, NamedTuple
+
+from common.typed import Any, NamedTuple
 
 try:
     import sysv_ipc

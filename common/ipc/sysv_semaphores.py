@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple, NoReturn
 
 from common.errors import CallFailed, Gone, NotOurs
 from common.ipc.calls import key_text
@@ -16,6 +15,7 @@ from common.ipc.removal import Left, Removal
 from common.ipc.sysv_calls import SegmentStat, Semaphore, SemaphoreStat, SysvCalls
 from common.ipc.sysv_owners import remove_if_there, slept_on, stat_or_none, whose_or_hidden, why_not_removed, with_keys
 from common.layout import HALF_MADE, NOT_CREATED, SEMAPHORES, Header
+from common.typed import NamedTuple, NoReturn
 
 
 class _Sorted(NamedTuple):

@@ -10,10 +10,10 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
 
 from common.channel.listener import Call
 from common.ipc.calls import key_text
+from common.typed import Any
 
 _GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"))
 _SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))
