@@ -252,7 +252,7 @@ def test_a_creation_that_fails_is_taken_back(where: Where, name: str, monkeypatc
 
 def test_a_join_creates_with_the_defaults(where: Where) -> None:
     channel = where.join(JOIN)
-    assert read_geometry(channel.memory) == DEFAULT_GEOMETRY == (8, 256 * 1024)
+    assert read_geometry(channel.memory) == DEFAULT_GEOMETRY == (8, 512 * 1024)
     assert (channel.created, channel.stat().mode) == (True, MODE)
     channel.detach()
 

@@ -125,7 +125,7 @@ ONLY_IN = {
     "sysv_ipc": {"ipc.sysv_calls"},
     "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
     "posix_ipc": {"ipc.posix_calls"},
-    "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.sinks"},
+    "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
     "rich": {"cli.tally", "show.screen"},
 }
 

@@ -21,7 +21,7 @@ class MessageSource:
     identity = None
 
     def __init__(self, message: bytes, file: tuple[int, int] | None = None) -> None:
-        self._rest = message
+        self._rest = memoryview(message)  # a slice of bytes would be a copy of all that is left
         self.total = len(message)
         self.file = file
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import NamedTuple
 
 from common.channel.listener import News
 from common.errors import BadSegment, CallFailed, ChannelError, NotOurs
@@ -24,9 +23,10 @@ from common.ipc.family import ChannelObjects, Family
 from common.ipc.place import Place
 from common.ipc.proof import Facts, Kind, judge
 from common.layout import FINISHED, HALF_MADE, MAGIC, NOT_CREATED, OPEN, PAGE, SEMAPHORES, VERSION, Header
+from common.typed import NamedTuple
 
 DEFAULT_MODE = 0o660
-DEFAULT_GEOMETRY = Geometry(slot_count=8, slot_size=256 * 1024)
+DEFAULT_GEOMETRY = Geometry(slot_count=8, slot_size=512 * 1024)
 
 
 class Wanted(NamedTuple):

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from common.ipc.lifecycle import DEFAULT_GEOMETRY
 from tests.e2e.watch import key_of, names_of, segments
 from tests.helpers import PATIENCE, Pair, finish, plain
 
 TIME_IF_ANY = r"(?: in \d+\.\d{3} s \(\d+\.\d+ (?:B|kB|MB|GB)/s\))?"  # from a tenth of a second on
 ADDRESS = "0x[0-9a-f]+"
-DEFAULT_SIZE = 2 * 4096 + 8 * 256 * 1024  # header, slot headers, 8 slots
+SLOT_SIZE = DEFAULT_GEOMETRY.slot_size
+DEFAULT_SIZE = 2 * 4096 + 8 * SLOT_SIZE  # header, slot headers, 8 slots
 
 
 def assert_said(text: str, *patterns: str) -> re.Match[str]:
@@ -35,7 +37,7 @@ def test_every_step_of_a_pair(pair: Pair) -> None:
     calls = names_of(pair)
     assert calls.find in ("shmget", "shm_open") and calls.attach in ("shmat", "mmap")
     segment = {"sysv": f"segment {row.id}", "posix": f"object {row.id}"}[pair.ipc]
-    segment_line = f"{segment}: {DEFAULT_SIZE} bytes, 8 slots of 262144, mode 0660, uid {row.uid}"
+    segment_line = f"{segment}: {DEFAULT_SIZE} bytes, 8 slots of {SLOT_SIZE}, mode 0660, uid {row.uid}"
     assert row.size == DEFAULT_SIZE
     assert_said(
         written.err,
@@ -52,7 +54,7 @@ def test_every_step_of_a_pair(pair: Pair) -> None:
         key_line(pair, "writer"),
         f"writer: {calls.find}: opened {segment_line}",
         f"writer: {calls.attach}: attached it at {ADDRESS}",
-        f"writer: store 8 bytes at {ADDRESS}, offset {8192 + 262144}: slot 1; head 1 -> 2",
+        f"writer: store 8 bytes at {ADDRESS}, offset {8192 + SLOT_SIZE}: slot 1; head 1 -> 2",
         f"writer: sent 2 records, 8 bytes{TIME_IF_ANY}",
         f"writer: {calls.detach}: detached; 2 slots to be read",
     )
@@ -80,7 +82,7 @@ def test_key_of_another_channel(pair: Pair) -> None:
 
 
 def test_rate_is_bytes_by_seconds(pair: Pair) -> None:
-    writer = pair.start("writer", "--slots", 32)  # of 64 KiB, what a pipe gives
+    writer = pair.start("writer", "--slots", 32)  # a fragment is what a read gives
     assert writer.stdin
     writer.stdin.write(bytes(10**6 - 1))
     writer.stdin.flush()

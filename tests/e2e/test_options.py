@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sysv_ipc
 
+from common.ipc.lifecycle import DEFAULT_GEOMETRY
 from common.layout import SEMAPHORES
 from tests.e2e.watch import (
     attached,
@@ -268,7 +269,8 @@ class TestCreation:
         assert pair.write("--slots", 3, "again").code == 0
         for slots in (2, 64):
             refused = pair.write("--slots", slots, "--quiet", "no")
-            said = f"writer: EINVAL: the channel has 3 slots of 262144 bytes, and asked for were {slots} of 262144; "
+            size = DEFAULT_GEOMETRY.slot_size
+            said = f"writer: EINVAL: the channel has 3 slots of {size} bytes, and asked for were {slots} of {size}; "
             assert refused.code == 1 and refused.err.startswith(said), refused
             assert refused.err.count("\n") == 1
         assert pair.read().out == b"hello\nagain\n"
@@ -389,7 +391,7 @@ class TestStatus:
         (row,) = segments(pair)
         for wanted in (
             f"{'id ' if pair.ipc == 'sysv' else ''}{row.id}, key {key_of(pair, 1) & 0xFFFFFFFF:#010x}",
-            f"{row.size} B, 8 slots of 262144",
+            f"{row.size} B, 8 slots of {DEFAULT_GEOMETRY.slot_size}",
             f"pid {known['cpid']}" if (known := segment(row.id)) else "attached nobody",
             "0660",
             "unread 1\n",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.ipc.lifecycle import DEFAULT_GEOMETRY
 from tests.e2e.watch import names_of, objects_of, sleeps_on
 from tests.families import families
 from tests.helpers import Finished, Pair, finish, wait_until
@@ -137,7 +138,7 @@ def test_any_size(pair: Pair, tmp_path: Path, source: str, size: int) -> None:
 
 def test_default_ring_and_files_around_its_size(pair: Pair, tmp_path: Path) -> None:
     """Several files, one after the other through the default ring: each is one record."""
-    ring = 8 * 256 * 1024
+    ring = DEFAULT_GEOMETRY.slot_count * DEFAULT_GEOMETRY.slot_size
     sent = b""
     reader = pair.start("reader", "--follow", "--count", 3, "--output", tmp_path / "taken")
     for size in (ring - 1, ring, ring + 1):

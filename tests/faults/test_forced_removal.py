@@ -134,10 +134,10 @@ def test_a_writer_whose_patience_ends_says_what_is_lost(forced: Forced) -> None:
 
 def test_a_reader_that_has_enough_and_is_the_last(forced: Forced) -> None:
     """The writers that kept the rest for others were killed."""
-    data = bytes(2**20)  # far more than a pipe holds
+    data = bytes(3 * 2**20)  # far more than a pipe holds
     (forced.directory / "record").write_bytes(data)
     writers = [forced.start_waiting_writer("--file", "record")]
-    fragments = 4  # of 256 KiB
+    fragments = 6  # of 512 KiB
     forced.wait_for_head(fragments)
     writers.append(forced.start("writer", "--quiet", "--wait", "rest"))
     forced.wait_for_head(fragments + 1)
