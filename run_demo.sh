@@ -11,6 +11,7 @@ usage() {
     cat <<'TEXT'
 ./run_demo.sh                  the demonstration: under half a minute, after a set-up the first time; leaves nothing behind
 ./run_demo.sh test [ARG ...]   ruff, mypy and pytest; the arguments go to pytest
+./run_demo.sh bench [OPTION ...]  how fast it is, against pipes and copies: a quarter of an hour, or --quick
 ./run_demo.sh tmux [OPTION ...]   writer and reader side by side; the options go to both, such as --channel 3
 ./run_demo.sh help             this text
 PYTHON=PROGRAM, before any of them, names the Python that .venv is made with, where there is none yet.
@@ -113,9 +114,13 @@ set_up_demo() {
     one_at_a_time set_up requirements.txt rich sysv_ipc posix_ipc
 }
 
-set_up_tests() {
+set_up_tools() {
     set_up_demo
-    one_at_a_time set_up requirements-dev.txt hypothesis mypy pexpect pytest pytest_timeout ruff xdist
+    one_at_a_time set_up requirements-dev.txt hypothesis matplotlib mypy pexpect pytest pytest_timeout ruff xdist
+}
+
+set_up_tests() {
+    set_up_tools
     if ! command -v strace >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
         say "installing strace"
         {
@@ -401,6 +406,11 @@ run_tests() {
     exec "$python" -m pytest -n 3 "$@"
 }
 
+run_bench() {
+    set_up_tools
+    exec .venv/bin/python -m tests.bench "$@"
+}
+
 # pane PROGRAM [OPTION ...]: one side of the tmux window, which stays until Enter so that the end can be read.
 # Ctrl-C is for the program: a trap that does nothing keeps this shell, and unlike '' is not inherited.
 pane() {
@@ -440,6 +450,7 @@ main() {
     case ${1:-demo} in
         demo) demonstrate ;;
         test) run_tests "${@:2}" ;;
+        bench) run_bench "${@:2}" ;;
         tmux) open_tmux "${@:2}" ;;
         pane) pane "${@:2}" ;;
         help | -h | --help) usage ;;

@@ -298,6 +298,12 @@ def test_the_test_verb_is_honest(project: Project, tmp_path: Path, failing: str,
     assert done.stdout.splitlines()[-1].startswith(last)
 
 
+def test_the_bench_verb_hands_its_options_on(project: Project) -> None:
+    project.pretend_set_up('[[ $1 == -c ]] && exit; echo "$*"; exit 3')
+    done = project.run("bench", "--quick", "--only", "seq|typed line")
+    assert (done.returncode, done.stdout) == (3, "-m tests.bench --quick --only seq|typed line\n")
+
+
 @pytest.mark.parametrize("has", ["no .venv", "a broken .venv", "an old .venv"])
 def test_where_one_may_not_write_one_line_says_so(project: Project, has: str) -> None:
     if has != "no .venv":
@@ -344,7 +350,7 @@ def test_help_and_nonsense(project: Project) -> None:
     helped, refused = project.run("help"), project.run("nonsense")
     assert (helped.returncode, refused.returncode) == (0, 2)
     assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
-    for verb in ("test", "tmux", "help"):
+    for verb in ("test", "bench", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
 
 
