@@ -115,14 +115,15 @@ def main() -> int:
         signal.signal(number, end)
     compileall.compile_dir(ROOT / "common", quiet=1)  # as after a user's first start
     amounts = QUICK if options.quick else FULL
-    command = f"./run_demo.sh bench{' --quick' if options.quick else ''}"
+    command = f"./run_demo.sh bench{' --quick' * options.quick}{f' --only {options.only!r}' * bool(options.only)}"
     report = Report(time.strftime("%-d %B %Y"), machine(), command, amounts.rounds)
     try:
         with a_stage(options.directory, amounts) as stage:
             run(stage, report, options.only)
     except KeyboardInterrupt:
-        say("\nbroken off; what was measured until then:\n")
-        publish(report, options)
+        say("\nbroken off\n")
+        if report.results:
+            publish(report, options)
         return 130
     publish(report, options)
     return 0

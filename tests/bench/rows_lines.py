@@ -17,28 +17,34 @@ from tests.helpers import Pair, ipc_table, keys_of
 
 PAIRS = (1, 2, 4, 8)
 WARM_UP = 20  # lines: the first ones meet a reader that still looks for the channel
-PAUSE = 0.002  # seconds between two lines: whoever types is slower than any program, which has gone to sleep meanwhile
+PAUSE = 0.002  # seconds between two typed lines: slow enough for every program, and its core, to have gone to sleep
 ALIKE = Goal("POSIX", "System V", at_most=1.1)
 
 
 def rows(stage: Stage) -> list[Row]:
-    return [typed_line(stage), from_seq(stage), between_many(stage), shares(stage)]
+    return [
+        one_line(stage, "typed line", "one typed line", PAUSE),
+        one_line(stage, "line by line", "one line, and the next at once", 0),
+        from_seq(stage),
+        between_many(stage),
+        shares(stage),
+    ]
 
 
-def typed_line(stage: Stage) -> Row:
+def one_line(stage: Stage, name: str, title: str, pause: float) -> Row:
     """From the write of a line into the first program to the same line out of the last."""
 
     def pair(ours: Pair) -> list[float]:
         reader = stage.start(ours, "reader", stdout=subprocess.PIPE)
         writer = stage.start(ours, "writer", "--lines", stdin=subprocess.PIPE)
-        return _line_by_line(writer, reader, stage.amounts.typed)
+        return _line_by_line(writer, reader, stage.amounts.typed, pause)
 
     def cats() -> list[float]:
         first = stage.spawn("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert first.stdout
         last = stage.spawn("cat", stdin=first.stdout.fileno(), stdout=subprocess.PIPE)
         first.stdout.close()
-        return _line_by_line(first, last, stage.amounts.typed)
+        return _line_by_line(first, last, stage.amounts.typed, pause)
 
     goals = [
         Goal("System V", "cat | cat", at_most=1.4),
@@ -46,10 +52,10 @@ def typed_line(stage: Stage) -> Row:
         ALIKE,
     ]
     columns: dict[str, Sample] = {name: partial(pair, ours) for name, ours in stage.pairs.items()}
-    return Row("typed line", "one typed line", "us", {**columns, "cat | cat": cats}, goals)
+    return Row(name, title, "us", {**columns, "cat | cat": cats}, goals)
 
 
-def _line_by_line(first: Child, last: Child, count: int) -> list[float]:
+def _line_by_line(first: Child, last: Child, count: int, pause: float) -> list[float]:
     """The microseconds of each line, one at a time into the first program and out of the last, to the end of both."""
     assert first.stdin and last.stdout
     took = []
@@ -61,7 +67,7 @@ def _line_by_line(first: Child, last: Child, count: int) -> list[float]:
         took.append(1e6 * (time.perf_counter() - began))
         if arrived != line:
             raise Failed(f"{arrived!r} arrived, not {line!r}")
-        time.sleep(PAUSE)
+        time.sleep(pause)
     first.stdin.close()
     wait_for([first, last])
     last.stdout.close()

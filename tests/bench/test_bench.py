@@ -112,7 +112,7 @@ def test_every_column_has_its_samples(name: str, column: str, tiny: Stage) -> No
             samples = row.columns[column]()
     except CannotRun as reason:
         pytest.skip(str(reason))
-    assert len(samples) == (TINY.typed if name == "typed line" else 1)
+    assert len(samples) == (TINY.typed if name in ("typed line", "line by line") else 1)
     assert all(sample >= 0 for sample in samples)
 
 
