@@ -51,6 +51,7 @@ def say(words: str) -> None:
 
 
 def parse_options() -> argparse.Namespace:
+    """The command line. Exits with 2 when it makes no sense."""
     parser = argparse.ArgumentParser(
         prog="tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -30,6 +30,7 @@ def copy(message: bytes) -> None:
 
 
 def main() -> int:
+    """Time what the first argument says, with as many bytes as the second."""
     action = {"source": fill_slots, "copy": copy}[sys.argv[1]]
     message = b"m" * int(sys.argv[2])
     began = time.perf_counter()

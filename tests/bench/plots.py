@@ -12,6 +12,7 @@ from tests.bench.report import Report, Result, percentile
 
 COLOURS = {"System V": "C0", "POSIX": "C1", "cat | cat": "C2", "dd": "C3"}
 MIB = 2**20
+SHARES = [step / 2 for step in range(201)]  # percent: finer than anybody sees
 
 
 def draw(report: Report, directory: Path) -> list[Path]:
@@ -81,10 +82,10 @@ def crossing_point(rows: Sequence[Result], one: str, other: str) -> float | None
 def latency(axes: Any, row: Result) -> None:
     """How many of the lines have arrived after so long."""
     for column in row.columns:
-        samples = sorted(row.columns[column].samples)
+        samples = row.columns[column].samples
         if samples:
-            share = [100 * (number + 1) / len(samples) for number in range(len(samples))]
-            axes.plot(samples, share, color=COLOURS[column], label=f"{column}: p99 {percentile(samples, 99):.0f} us")
+            label = f"{column}: p99 {percentile(samples, 99):.0f} us"
+            axes.plot([percentile(samples, share) for share in SHARES], SHARES, color=COLOURS[column], label=label)
     axes.axhline(99, color="grey", linestyle=":")
     axes.set(xscale="log", xlabel="us", ylabel="% of the lines have arrived", title="One typed line, in to out")
     axes.legend()

@@ -22,6 +22,7 @@ ALIKE = Goal("POSIX", "System V", at_most=1.1)
 
 
 def rows(stage: Stage) -> list[Row]:
+    """Every row of lines."""
     return [
         one_line(stage, "typed line", "one typed line", PAUSE),
         one_line(stage, "line by line", "one line, and the next at once", 0),

@@ -21,6 +21,7 @@ MORE_MEMORY = 8  # MiB, over the bare interpreter
 
 
 def rows(stage: Stage) -> list[Row]:
+    """Those that need no large file; see memory."""
     return [start_up(stage), idle(stage), message(stage)]
 
 
