@@ -304,6 +304,13 @@ def test_the_bench_verb_hands_its_options_on(project: Project) -> None:
     assert (done.returncode, done.stdout) == (3, "-m tests.bench --quick --only seq|typed line\n")
 
 
+def test_the_comparison_needs_no_package_for_development(project: Project, tmp_path: Path) -> None:
+    project.pretend_set_up('[[ $1 == -c ]] && exit; echo "$*"; exit 3')
+    (project.root / ".venv/requirements-dev.txt.installed").unlink()
+    done = project.run("compare", "--quick", PATH=tools(tmp_path / "tools"))
+    assert (done.returncode, done.stdout, done.stderr) == (3, "-m tests.bench.compare --quick\n", "")
+
+
 @pytest.mark.parametrize("has", ["no .venv", "a broken .venv", "an old .venv"])
 def test_where_one_may_not_write_one_line_says_so(project: Project, has: str) -> None:
     if has != "no .venv":
@@ -351,6 +358,7 @@ def test_help_and_nonsense(project: Project) -> None:
     assert (helped.returncode, refused.returncode) == (0, 2)
     assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
     for verb in ("test", "bench", "tmux", "help"):
+    for verb in ("test", "compare", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
 
 
