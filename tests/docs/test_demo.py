@@ -357,8 +357,7 @@ def test_help_and_nonsense(project: Project) -> None:
     helped, refused = project.run("help"), project.run("nonsense")
     assert (helped.returncode, refused.returncode) == (0, 2)
     assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
-    for verb in ("test", "bench", "tmux", "help"):
-    for verb in ("test", "compare", "tmux", "help"):
+    for verb in ("test", "bench", "compare", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
 
 

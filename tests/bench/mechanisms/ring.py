@@ -3,7 +3,7 @@
 A block is a record. The producer copies it into a slot, which is no system call, and the consumer looks at it there:
 the kernel copies nothing. What it costs is the order of the two: the turn to write, an empty slot, a full one and the
 turn given back are a semtimedop(2) each, and so it is for the reader; three getpid(2) say whose turn it is. Whoever has
-to sleep calls once or twice more, and each further slot of a large block (256 KiB) is five calls more.
+to sleep calls once or twice more, and each further slot of a large block (512 KiB) is five calls more.
 """
 
 from __future__ import annotations
