@@ -10,11 +10,11 @@ import select
 import stat
 from collections.abc import Callable
 
-from common.channel.patience import HEARTBEAT
 from common.typed import TypeVar
 
 _T = TypeVar("_T")
 
+LOOK_UP = 1.0  # seconds; only the signal that comes in the worst moment is heard so late
 PIPE_SIZE = 2**20  # bytes; what anybody may ask for by default
 
 
@@ -25,7 +25,7 @@ class Descriptor:
 
     Where a call may sleep, in a pipe, a socket or a terminal, it is made when the other end is ready. A signal that
     comes just before such a call does not end it: the kernel has delivered it, and Python would hear of it only behind
-    the call. To poll for a heartbeat at a time is to hear of it by then.
+    the call. To poll for a second at a time is to hear of it by then.
     """
 
     def __init__(self, number: int, name: str, *, to_write: bool = False) -> None:
@@ -48,7 +48,7 @@ class Descriptor:
         """The result of `operate`, once the descriptor is ready for it. Raises OSError."""
         waits = self._sleeps
         while True:
-            while waits and not self.is_ready(HEARTBEAT):
+            while waits and not self.is_ready(LOOK_UP):
                 pass
             try:
                 return operate()
