@@ -11,7 +11,7 @@ import pytest
 
 from common.ipc.lifecycle import DEFAULT_GEOMETRY
 from tests.e2e.watch import key_of, names_of, segments
-from tests.helpers import PATIENCE, Pair, finish, plain
+from tests.helpers import PATIENCE, Pair, finish, plain, wait_until
 
 TIME_IF_ANY = r"(?: in \d+\.\d{3} s \(\d+\.\d+ (?:B|kB|MB|GB)/s\))?"  # from a tenth of a second on
 ADDRESS = "0x[0-9a-f]+"
@@ -86,6 +86,7 @@ def test_rate_is_bytes_by_seconds(pair: Pair) -> None:
     assert writer.stdin
     writer.stdin.write(bytes(10**6 - 1))
     writer.stdin.flush()
+    wait_until(lambda: (status := pair.status()) and status["header"]["head"], "the first store")
     with subprocess.Popen(["sleep", "0.1"]):  # what takes less has no rate
         pass
     done = finish(writer, b"!")
