@@ -40,10 +40,8 @@ POSIX_MEANING = {
     " `writer.py --remove`; if you did not say --exclusive, it was made just now: start again",
     ("shm_open", errno.EACCES): f"the object with this name is someone else's and its mode keeps us out: {_WIDEN}; if"
     " there is none, /dev/shm itself does not let us in",
-    (
-        "shm_open",
-        errno.EINVAL,
-    ): "a directory in /dev/shm has this name; choose another --channel, or if nobody needs it, remove it (rmdir)",
+    ("shm_open", errno.EINVAL): "a directory in /dev/shm has this name; choose another --channel, or if nobody needs"
+    " it, remove it (rmdir)",
     ("shm_open", errno.ENAMETOOLONG): _NO_NAME,
     ("shm_open", errno.ENXIO): "a socket in /dev/shm has this name; choose another --channel, or if nobody needs it,"
     " remove it (rm)",

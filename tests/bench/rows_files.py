@@ -117,6 +117,17 @@ def checksums(stage: Stage) -> Row:
     return Row("verify", f"--verify, {size_name(size)}", "s", columns, [Goal("with", "without", at_most=2.3)], size)
 
 
+def _against_three_cats(stage: Stage, name: str, title: str, pair: Callable[[Pair], list[float]]) -> Row:
+    """What has a pipe on one side of the segment, against `cat FILE | cat | cat`."""
+    size = stage.amounts.large
+    columns = {
+        **_families(stage, pair),
+        "cat | cat": lambda: seconds(partial(stage.pipe, ["cat", stage.file(size)], ["cat"], ["cat"])),
+    }
+    goals = [Goal("cat | cat", "System V", at_least=1.8), ALIKE]
+    return Row(name, f"{title}, {size_name(size)}", "s", columns, goals, size)
+
+
 def from_a_pipe(stage: Stage) -> Row:
     """cat FILE | writer.py, and a reader to /dev/null."""
     size = stage.amounts.large
@@ -126,12 +137,7 @@ def from_a_pipe(stage: Stage) -> Row:
         path = stage.file(size)
         return seconds(lambda: [*stage.pipe(["cat", path], writer), stage.start(ours, "reader")])
 
-    columns = {
-        **_families(stage, pair),
-        "cat | cat": lambda: seconds(partial(stage.pipe, ["cat", stage.file(size)], ["cat"], ["cat"])),
-    }
-    goals = [Goal("cat | cat", "System V", at_least=1.8), ALIKE]
-    return Row("from a pipe", f"producer | writer, {size_name(size)}", "s", columns, goals, size)
+    return _against_three_cats(stage, "from a pipe", "producer | writer", pair)
 
 
 def into_a_pipe(stage: Stage) -> Row:
@@ -143,12 +149,7 @@ def into_a_pipe(stage: Stage) -> Row:
         path = stage.file(size)
         return seconds(lambda: [stage.start(ours, "writer", "--file", path), *stage.pipe(reader, ["cat"])])
 
-    columns = {
-        **_families(stage, pair),
-        "cat | cat": lambda: seconds(partial(stage.pipe, ["cat", stage.file(size)], ["cat"], ["cat"])),
-    }
-    goals = [Goal("cat | cat", "System V", at_least=1.8), ALIKE]
-    return Row("into a pipe", f"reader | consumer, {size_name(size)}", "s", columns, goals, size)
+    return _against_three_cats(stage, "into a pipe", "reader | consumer", pair)
 
 
 def file_to_file(stage: Stage) -> Row:

@@ -15,6 +15,7 @@ from common.channel.listener import Listener, Reason
 from common.channel.patience import Patience
 from common.channel.read import ReadEnd
 from common.channel.write import WriteEnd
+from common.cli.sources import MessageSource
 from common.errors import CallFailed
 from common.ipc.doorway import FlockDoorway
 from common.ipc.family import ChannelObjects
@@ -22,25 +23,6 @@ from common.ipc.lifecycle import Wanted, find_channel, join_channel, open_channe
 from common.ipc.place import Place
 from common.ipc.sysv import SysvFamily
 from tests.bench.mechanisms.way import Look, Way
-
-
-class Block:
-    """A record out of memory, as WriteEnd.send wants it."""
-
-    identity = file = None
-
-    def __init__(self, block: bytes) -> None:
-        self.total = len(block)
-        self._rest = memoryview(block)
-
-    def fill(self, room: memoryview) -> int:
-        """Copy the next bytes into the slot; how many."""
-        part, self._rest = self._rest[: len(room)], self._rest[len(room) :]
-        room[: len(part)] = part
-        return len(part)
-
-    def skip_to(self, offset: int) -> None:
-        """A block is always sent from its beginning."""
 
 
 class Onlooker:
@@ -96,7 +78,7 @@ class Ring(Way):
 
     def send(self, block: bytes) -> None:
         assert isinstance(self.end, WriteEnd)
-        self.end.send(Block(block))
+        self.end.send(MessageSource(block))
 
     def receive(self, room: memoryview, look: Look) -> None:
         assert isinstance(self.end, ReadEnd)
