@@ -138,6 +138,16 @@ def keys_of(path: Path) -> set[int]:
     return {sysv_ipc.ftok(str(path), project_id, silence_warning=True) for project_id in range(1, 256)}
 
 
+def is_mine(path: Path) -> bool:
+    """Whether this worker of pytest-xdist may use this path for keys: no other one may use any path with the same keys.
+
+    ftok(3) keeps 16 bits of the inode, so two files in two workers can have the same keys: each worker takes only keys
+    of its own residue. (Of the inode's residue it would be too little: 3 workers do not divide 65536.)
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return (path.stat().st_ino & 0xFFFF) % workers == int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+
+
 def ipc_table(kind: str) -> list[dict[str, int]]:
     """The rows of /proc/sysvipc/shm or /proc/sysvipc/sem by the names of their columns, which sysvipc(5) explains."""
     names, *rows = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
@@ -178,19 +188,14 @@ def own_key_path(directory: Path, name: str, beside: Path | None = None) -> Iter
     """A new key path that shares no key with another worker's, nor with `beside`.
 
     Raises AssertionError if an object with one of its keys is left.
-
-    ftok keeps 16 bits of the inode, so two files in two workers can have the same keys: each worker takes only
-    inodes of its own residue.
     """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     taken = keys_of(beside) if beside else set()
     for attempt in range(1000):
         path = directory / f"{name}{attempt}"
         path.touch()
         keys = keys_of(path)
         # What a run that was killed has left is not this test's.
-        if path.stat().st_ino % workers == mine and not (keys & taken or left_behind(keys) or left_in_dev_shm(keys)):
+        if is_mine(path) and not (keys & taken or left_behind(keys) or left_in_dev_shm(keys)):
             break
     yield path
     kill_children()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from common.ipc.posix_calls import PosixCalls
 from common.ipc.sysv_calls import SysvCalls
 from tests.docs.draw_segment import PICTURE, draw
 from tests.docs.transcripts import READMES, Stage, agree, normalise, read_blocks, read_steps
-from tests.helpers import ROOT, clear_away, keys_of, left_behind
+from tests.helpers import ROOT, clear_away, is_mine, keys_of, left_behind
 from tests.lab.cases import LAB_README, rows_under
 
 README, COMMON = READMES[:2]
@@ -165,11 +164,10 @@ def test_there_are_twenty_questions_each_with_its_proof() -> None:
 @pytest.fixture
 def stage(tmp_path_factory: pytest.TempPathFactory, key_path: Path) -> Iterator[Stage]:
     """A project directory of our own, with keys that no other worker has (see key_path); nothing may stay behind."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
         directory = tmp_path_factory.mktemp("project")
         keys = keys_of(directory)
-        if directory.stat().st_ino % workers == key_path.stat().st_ino % workers and not left_behind(keys):
+        if is_mine(directory) and not left_behind(keys):
             break
     yield Stage(directory)
     left = clear_away(keys)
