@@ -161,7 +161,13 @@ def send_lines(monkeypatch: pytest.MonkeyPatch, chunks: list[bytes]) -> list[tup
             waiting.insert(0, chunk[size:])
         return chunk[:size]
 
+    def read_into(source: Descriptor, room: memoryview) -> int:
+        chunk = read(source, len(room))
+        room[: len(chunk)] = chunk
+        return len(chunk)
+
     monkeypatch.setattr(Descriptor, "read", read)
+    monkeypatch.setattr(Descriptor, "read_into", read_into)
     end = Recorder()
     sources.send_lines(cast(WriteEnd, end), 0)
     return end.sent
@@ -235,13 +241,17 @@ def test_the_prompt_comes_before_each_read(pipe: tuple[int, int]) -> None:
 def test_a_read_takes_no_memory_for_a_whole_slot(
     monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int], text: bytes
 ) -> None:
-    """read(2) into new bytes takes all that it asks for; a slot may be a gigabyte."""
+    """A buffer, and read(2) into new bytes, takes all that it asks for; a slot may be a gigabyte."""
     asked: list[int] = []
-    true_read = os.read
+    true_read, true_readv = os.read, os.readv
 
     def read(descriptor: int, size: int) -> bytes:
         asked.append(size)
         return true_read(descriptor, min(size, ROOM))
+
+    def readv(descriptor: int, rooms: list[memoryview]) -> int:
+        asked.append(len(rooms[0]))
+        return true_readv(descriptor, [rooms[0][:ROOM]])
 
     class Roomy(Recorder):
         def send(self, source: Source, *, verify: bool) -> None:
@@ -249,6 +259,7 @@ def test_a_read_takes_no_memory_for_a_whole_slot(
 
     monkeypatch.setattr(sources, "AT_ONCE", ROOM)
     monkeypatch.setattr(os, "read", read)
+    monkeypatch.setattr(os, "readv", readv)
     os.write(pipe[1], text)
     os.close(pipe[1])
     end = Roomy()

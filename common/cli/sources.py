@@ -11,7 +11,7 @@ from common.errors import ChannelError
 from common.layout import UNKNOWN
 from common.notes import FileId
 
-# read(2) into new bytes takes memory for all that it asks for, in bytes; a slot may be far larger than a line.
+# What a buffer, or read(2) into new bytes, takes for lines at most, in bytes; a slot may be far larger than a line.
 AT_ONCE = 2**20
 
 
@@ -109,29 +109,30 @@ def send_lines(
     newline is a record too. Raises OSError, and what WriteEnd.send raises.
     """
     source = Descriptor(descriptor, name)
-    room = min(end.ring.fragment_size, AT_ONCE)
     expected = FileSource(descriptor, name).total if source.file else UNKNOWN
-    came = 0
-    data = b""
+    buffer = bytearray(min(end.ring.fragment_size, AT_ONCE))
+    room = memoryview(buffer)
+    came = held = 0  # bytes; `held` of them are in the buffer, not yet sent
     while True:
-        whole = data.rfind(b"\n") + 1
+        whole = buffer.rfind(b"\n", 0, held) + 1
         if whole:
-            with memoryview(data)[:whole] as lines:
-                end.send_lines(lines, data.count(b"\n"), file=source.file, verify=verify)
-            data = data[whole:]
-        elif len(data) == room:
-            line = _LongLine(source, data)
+            end.send_lines(room[:whole], buffer.count(b"\n", 0, whole), file=source.file, verify=verify)
+            room[: held - whole] = room[whole:held]
+            held -= whole
+        elif held == len(buffer):
+            line = _LongLine(source, bytes(buffer))
             end.send(line, verify=verify)
             came += line.came
-            data = line.rest
+            held = len(line.rest)
+            room[:held] = line.rest
         else:
             prompt()
-            chunk = source.read(room - len(data))
-            if not chunk:
+            length = source.read_into(room[held:])
+            if not length:
                 break
-            came += len(chunk)
-            data += chunk
-    if data:
-        end.send(MessageSource(data, source.file), verify=verify)
+            came += length
+            held += length
+    if held:
+        end.send(MessageSource(bytes(room[:held]), source.file), verify=verify)
     if expected != UNKNOWN and came < expected:
         raise ChannelError(f"the input became shorter: it ended after {came} of {expected} bytes")
