@@ -9,13 +9,18 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-./run_demo.sh                  the demonstration: under half a minute, after a set-up the first time; leaves nothing behind
-./run_demo.sh test [ARG ...]   ruff, mypy and pytest; the arguments go to pytest
-./run_demo.sh bench [OPTION ...]  how fast it is, against pipes and copies: a quarter of an hour, or --quick
-./run_demo.sh compare [OPTION ...]   our ring against pipes, sockets and queues; under half a minute; --help shows the options
-./run_demo.sh tmux [OPTION ...]   writer and reader side by side; the options go to both, such as --channel 3
-./run_demo.sh help             this text
-PYTHON=PROGRAM, before any of them, names the Python that .venv is made with, where there is none yet.
+./run_demo.sh           the demonstration: under half a minute, after a
+                        set-up the first time; leaves nothing behind
+./run_demo.sh test      ruff, mypy and pytest; arguments go to pytest
+./run_demo.sh bench     how fast it is, against pipes and copies: a quarter
+                        of an hour, or --quick; --help shows the options
+./run_demo.sh compare   our ring against pipes, sockets and queues: under
+                        half a minute; --help shows the options
+./run_demo.sh tmux      writer and reader side by side; options go to both,
+                        such as --channel 3
+./run_demo.sh help      this text
+PYTHON=PROGRAM, before any of them, names the Python that .venv is made with,
+where there is none yet.
 TEXT
 }
 
@@ -282,7 +287,7 @@ show_lines() {
 }
 
 show_file() {
-    heading "4. A file of 256 MiB through a segment of 2 MiB"
+    heading "4. A file of 256 MiB through a segment of 4 MiB"
     head -c 256M /dev/urandom >"$scratch/sent"
     reader --output "$scratch/received"
     writer --file "$scratch/sent"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -24,10 +25,12 @@ _children: list[subprocess.Popen[bytes]] = []
 
 
 def kill_children() -> None:
-    """Kill whatever a failed test left running, so that its objects can be checked."""
+    """Kill whatever a failed test left running, so that its objects can be checked; with it the group that it leads."""
     while _children:
         child = _children.pop()
         if child.poll() is None:
+            if os.getpgid(child.pid) == child.pid:
+                os.killpg(child.pid, signal.SIGKILL)
             child.kill()
             child.wait()
         for stream in (child.stdin, child.stdout, child.stderr):

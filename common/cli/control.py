@@ -56,7 +56,7 @@ def _remove(family: Family, place: Place) -> tuple[int, str]:
             raise
         orphans = family.remove_orphans(place)
         if orphans.removed:
-            return 0, f"{family.names.remove}: {orphans}, whose segment was gone already"
+            return 0, f"{orphans}, whose segment was gone already"
         key = key_text(place.segment_key)
         return 0, f"nothing to remove: no channel has key {key} ({place.path}, channel {place.channel})"
     try:

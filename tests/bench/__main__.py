@@ -24,6 +24,10 @@ from tests.bench.stage import FULL, QUICK, Stage, a_stage
 from tests.helpers import ROOT
 
 
+class NoRow(Exception):
+    """--only chooses nothing."""
+
+
 def all_rows(stage: Stage) -> list[Row]:
     """In the order in which they run: those of files last, as these grow to the largest."""
     return [
@@ -34,15 +38,17 @@ def all_rows(stage: Stage) -> list[Row]:
     ]
 
 
-def run(stage: Stage, report: Report, only: str) -> None:
-    """Measure every row whose name matches."""
-    for row in all_rows(stage):
-        if re.search(only, row.name):
-            began = time.monotonic()
-            say(row.title)
-            report.results.append(measure(row, stage))
-            say(f" {time.monotonic() - began:.0f} s\n")
-            report.notes = {purpose: rows_files.size_name(block) for purpose, block in stage.blocks.items()}
+def run(stage: Stage, report: Report, only: re.Pattern[str]) -> None:
+    """Measure every row that the pattern chooses. Raises NoRow when there is none."""
+    chosen = [row for row in all_rows(stage) if only.search(row.name) or only.search(row.title)]
+    if not chosen:
+        raise NoRow(f"no row is called {only.pattern!r}; they are: {'; '.join(row.title for row in all_rows(stage))}")
+    for row in chosen:
+        began = time.monotonic()
+        say(row.title)
+        report.results.append(measure(row, stage))
+        say(f" {time.monotonic() - began:.0f} s\n")
+        report.notes = {purpose: rows_files.size_name(block) for purpose, block in stage.blocks.items()}
 
 
 def say(words: str) -> None:
@@ -52,14 +58,16 @@ def say(words: str) -> None:
 
 def parse_options() -> argparse.Namespace:
     """The command line. Exits with 2 when it makes no sense."""
-    parser = argparse.ArgumentParser(
-        prog="tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="./run_demo.sh bench", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--quick", action="store_true", help="smaller files and fewer rounds: under two minutes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all samples there")
     parser.add_argument("--plots", metavar="DIRECTORY", type=Path, help="draw the pictures there, as SVG")
     parser.add_argument(
-        "--only", metavar="PATTERN", default="", help="only rows whose name has this regular expression"
+        "--only",
+        metavar="PATTERN",
+        type=pattern,
+        default=re.compile(""),
+        help="only rows whose name, as it is shown, has this regular expression",
     )
     parser.add_argument(
         "--directory", metavar="PATH", type=Path, default=Path("/dev/shm"), help="where files go: a tmpfs (/dev/shm)"
@@ -68,6 +76,14 @@ def parse_options() -> argparse.Namespace:
         "--readme", metavar="JSON", type=Path, help="measure nothing: draw, and put into README.md, what --json wrote"
     )
     return parser.parse_args()
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """A regular expression. Raises ArgumentTypeError."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
 
 
 def machine() -> str:
@@ -115,12 +131,15 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     compileall.compile_dir(ROOT / "common", quiet=1)  # as after a user's first start
-    amounts = QUICK if options.quick else FULL
-    command = f"./run_demo.sh bench{' --quick' * options.quick}{f' --only {options.only!r}' * bool(options.only)}"
+    amounts, only = QUICK if options.quick else FULL, options.only.pattern
+    command = f"./run_demo.sh bench{' --quick' * options.quick}{f' --only {only!r}' * bool(only)}"
     report = Report(time.strftime("%-d %B %Y"), machine(), command, amounts.rounds)
     try:
         with a_stage(options.directory, amounts) as stage:
             run(stage, report, options.only)
+    except NoRow as error:
+        say(f"tests.bench: {error}\n")
+        return 2
     except KeyboardInterrupt:
         say("\nbroken off\n")
         if report.results:

@@ -75,7 +75,7 @@ def end(number: int, frame: object) -> None:
 
 def main() -> int:
     """Measure, count, show."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="./run_demo.sh compare", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"rounds begin for so long ({SECONDS:g})")
     parser.add_argument("--quick", action="store_true", help="one round of a fiftieth, to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures for a program, too")

@@ -93,7 +93,8 @@ class Stage:
     ) -> Child:
         """Start a command; none outlives the stage."""
         words = [str(word) for word in command]
-        return self.pairs["System V"].spawn(words, stdin=stdin, stdout=stdout, stderr=stderr)
+        # Ctrl-C is for us alone, who then kill them: a Python that is just starting answers it with a traceback.
+        return self.pairs["System V"].spawn(words, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
 
     def start(
         self,

@@ -36,7 +36,7 @@ def _figure(row: Result, column: str, statistic: str) -> str:
         return column
     kind = "" if statistic == "median" else f" {statistic}"
     unit = f" {row.unit}" if row.unit else ""
-    return f"{column}{kind} {_digits(figure)}{unit} ({_digits(min(samples))}-{_digits(max(samples))})"
+    return f"{column}{kind} {_digits(figure)}{unit} ({_digits(min(samples))} - {_digits(max(samples))})"
 
 
 def _digits(figure: float) -> str:
@@ -104,7 +104,7 @@ def show(report: Report) -> None:
             for line in lines:
                 plain.add_row(*line)
             console.print(plain)
-    console.print(f"missed: {', '.join(report.missed()) or 'nothing'}")
+    console.print("missed:", *(report.missed() or ["nothing"]), sep="\n  ", soft_wrap=True)
 
 
 def caption(report: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import __main__ as bench
 from tests.bench import plots, rows_files, stage, table, textbook
-from tests.bench.__main__ import all_rows, machine, run
+from tests.bench.__main__ import NoRow, all_rows, machine, run
 from tests.bench.driver import Row, measure, time_limit
 from tests.bench.report import Column, Report
 from tests.bench.rows_lines import crowd
@@ -190,7 +192,7 @@ def test_a_run_measures_what_was_chosen_and_can_be_drawn(
     tiny: Stage, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = Report("today", machine(), "a command", TINY.rounds)
-    run(tiny, report, f"^stream {MIB}$|typed")
+    run(tiny, report, re.compile(f"^stream {MIB}$|one typed line"))
     assert [row.name for row in report.results] == ["typed line", f"stream {MIB}"]
     assert len(report.results[0].columns["cat | cat"].samples) == TINY.rounds * TINY.typed
     assert report.notes.keys() == {"dd to /dev/null"}
@@ -199,6 +201,34 @@ def test_a_run_measures_what_was_chosen_and_can_be_drawn(
     pictures = plots.draw(report, tmp_path_factory.mktemp("plots"))
     assert [picture.name for picture in pictures] == ["throughput.svg", "latency.svg"]
     assert all(b"<svg" in picture.read_bytes() for picture in pictures)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
+def test_a_row_is_chosen_by_what_is_shown_of_it(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "measure", lambda row, _: measured.append(row.name))
+    measured: list[str] = []
+    run(Stage(ROOT, ROOT, TINY), Report("", "", "", 1), re.compile(re.escape(row.title)))
+    assert row.name in measured
+
+
+def test_where_no_row_is_chosen_that_is_said(tiny: Stage) -> None:
+    report = Report("today", "", "", TINY.rounds)
+    with pytest.raises(NoRow, match=r"no row is called 'nosuch'; they are: .*one typed line; "):
+        run(tiny, report, re.compile("nosuch"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--only", "nosuch", "--directory", tiny.directory],
+        capture_output=True,
+        cwd=ROOT,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tests.bench: no row is called 'nosuch'; they are: ")
+
+
+def test_ctrl_c_is_for_the_benchmark_alone(tiny: Stage) -> None:
+    """A Python that is just starting would answer it with a traceback."""
+    child = tiny.spawn("sleep", "60")
+    assert os.getpgid(child.pid) == child.pid != os.getpgrp()
 
 
 def test_the_driver_gives_an_alarm_back() -> None:

@@ -80,7 +80,7 @@ def test_the_tables_stand_between_the_marks_of_a_readme(tmp_path: Path) -> None:
         table.rewrite(readme, report)
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("behind\n") and "old" not in text
-    assert text.count("| title | a 1 s (1-1) | a 1 s (1-1) | 1.00 | <= 2 | met |") == 1
+    assert text.count("| title | a 1 s (1 - 1) | a 1 s (1 - 1) | 1.00 | <= 2 | met |") == 1
     readme.write_text("no marks\n")
     with pytest.raises(ValueError, match="has not both marks"):
         table.rewrite(readme, report)

@@ -134,6 +134,10 @@ def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
         "none lost, none twice, none torn",
     ):
         assert shown in done.stdout
+    part4 = re.search(
+        r"== 4\. A file of \d+ MiB through a segment of (\d+) MiB\n.*?: (\d+) bytes", done.stdout, re.DOTALL
+    )
+    assert part4 and int(part4[1]) == int(part4[2]) // 2**20
     part2 = done.stdout.split("== 2.")[1].split("== 3.")[0]
     for program in ("writer", "reader"):
         calls = re.findall(rf"^{program}   \| (\w+)\(.*\) = ", part2, re.MULTILINE)
@@ -156,7 +160,7 @@ def test_the_demonstration_works_and_leaves_nothing(project: Project) -> None:
 
 def test_the_promised_time_is_one(project: Project) -> None:
     promise = "under half a minute"
-    assert promise in project.run("help").stdout
+    assert promise in " ".join(project.run("help").stdout.split())
     assert promise in (ROOT / "README.md").read_text()
     assert "\npromised=30 # seconds" in Path(project.script).read_text()
 
@@ -359,6 +363,7 @@ def test_help_and_nonsense(project: Project) -> None:
     assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
     for verb in ("test", "bench", "compare", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
+    assert max(map(len, helped.stdout.splitlines())) <= 80
 
 
 @pytest.fixture

@@ -152,6 +152,19 @@ def test_every_call_of_ours_is_in_the_table(heading: str) -> None:
     assert set(named) == with_prototype
 
 
+def test_an_address_is_that_of_the_segment_and_the_offset() -> None:
+    base, checked = {}, 0
+    for program, attached, at, offset in re.findall(
+        r"^(writer|reader): .*(?:attached it at (0x\w+)|bytes? at (0x\w+), offset (\d+):)", TEXT, re.MULTILINE
+    ):
+        if attached:
+            base[program] = int(attached, 16)
+        else:
+            assert int(at, 16) == base[program] + int(offset), (at, offset)
+            checked += 1
+    assert checked > 5
+
+
 def test_there_are_twenty_questions_each_with_its_proof() -> None:
     exam = LAB_README.read_text().partition("## For the oral exam\n")[2].partition("\n## ")[0]
     questions = re.split(r"^(?=\*\*\d)", exam, flags=re.MULTILINE)[1:]
