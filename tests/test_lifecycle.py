@@ -533,6 +533,15 @@ channel.remove()
 print("alive")
 """
 )
+MEND_AND_DIE = (
+    COUNT_DOWN
+    + """
+from common.ipc.lifecycle import open_channel
+LISTENER.call = count_down
+assert open_channel(FAMILY, place)
+print("alive")
+"""
+)
 NEW_SEGMENT = """
 import sys
 from tests.in_process import sysv
@@ -577,6 +586,28 @@ def test_a_creator_killed_after_any_call_leaves_nothing_in_the_way(where: Where)
         early, calls = ["empty"] * 3, 3 + 5 * 2
     assert (cleared[: len(early)], set(cleared[len(early) :])) == (early, {"half-made"})
     assert len(cleared) >= calls
+
+
+@pytest.mark.parametrize("name", SEMAPHORES[::2])
+def test_who_mends_a_channel_and_is_killed_after_any_call_leaves_it_to_be_mended(where: Where, name: str) -> None:
+    channel = where.create()
+    change_header(channel, head=3, tail=2)
+    channel.detach()
+    where.take_semaphore_away(name)
+    calls = 0
+    for _ in deaths(MEND_AND_DIE, where):
+        calls += 1
+        found = where.open()
+        assert found is not None
+        assert (values_of(found), where.there()) == ([1, 1, 1, 1, 0], ALL)
+        found.detach()
+        where.take_semaphore_away(name)
+    assert calls >= 15  # at the least to look at five, to remove four and to make five
+    found = where.open()
+    assert found is not None
+    found.remove()
+    found.detach()
+    assert where.there() == []
 
 
 @pytest.mark.parametrize(

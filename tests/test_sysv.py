@@ -26,7 +26,7 @@ from common.ipc.lifecycle import (
 from common.ipc.place import CHANNELS, Place
 from common.ipc.sysv import SysvFamily, SysvObjects
 from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL
-from common.layout import HALF_MADE, PAGE, SEMAPHORES, Header
+from common.layout import HALF_MADE, NOT_CREATED, PAGE, SEMAPHORES, Header
 from tests.helpers import is_root, wait_until
 from tests.in_process import (
     FAMILY,
@@ -409,6 +409,10 @@ def used(key: int) -> Any:
     return semaphore
 
 
+def unused(key: int) -> Any:
+    return sysv_ipc.Semaphore(key, sysv_ipc.IPC_CREX, 0o600, 7)
+
+
 def of_nobody(key: int) -> Any:
     with as_nobody():
         return sysv_ipc.Semaphore(key, sysv_ipc.IPC_CREX, 0o666, 0)
@@ -417,7 +421,11 @@ def of_nobody(key: int) -> Any:
 @pytest.mark.parametrize("index", [0, 4])
 @pytest.mark.parametrize(
     ("make", "advice"),
-    [(used, "`writer.py --remove` clears it"), pytest.param(of_nobody, "ipcrm -s {}", marks=needs_root)],
+    [
+        (used, "`writer.py --remove` clears it"),
+        (unused, "`writer.py --remove` clears it"),
+        pytest.param(of_nobody, "ipcrm -s {}", marks=needs_root),
+    ],
 )
 def test_a_foreign_semaphore_is_refused(place: Place, make: Callable[[int], Any], advice: str, index: int) -> None:
     key = place.semaphore_keys[index]
@@ -441,12 +449,20 @@ def test_a_set_of_two_semaphores_is_refused(place: Place) -> None:
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_an_unused_semaphore_of_ours_is_adopted(place: Place, index: int) -> None:
-    made = sysv_ipc.Semaphore(place.semaphore_keys[index], sysv_ipc.IPC_CREX, 0o777, 99)
-    family = join(place, Wanted(2, PAGE, 0o600, exclusive=False))
-    assert family.semaphores.opened[index].id == made.id
-    assert (values(family)[index], made.mode) == ([0, 2, 1, 1, 0][index], 0o600)
+def test_what_somebody_made_in_the_place_of_a_removed_one_is_refused_again_and_again(place: Place, index: int) -> None:
+    """Its key is ours and our uid made it, but no creator of ours died before noting it."""
+    family = create(place, SMALL, MODE)
+    sysv.remove_semaphore(family.semaphores.opened[index])
     family.detach()
+    foreign = unused(place.semaphore_keys[index])
+    for _ in range(2):
+        with pytest.raises(NotOurs, match=f"ipcrm -s {foreign.id}( |$)"):
+            open_it(place)
+    assert (foreign.value, foreign.mode) == (7, 0o600)
+    foreign.remove()
+    again = open_it(place)
+    assert again is not None
+    again.detach()
 
 
 @needs_root
@@ -457,6 +473,8 @@ def test_semaphores_made_anew_belong_to_whom_the_segment_belongs(place: Place, l
     family.set_owner(NOBODY, 1)
     sysv.remove_semaphore(family.semaphores.opened[0])
     if leftover:
+        with Header(family.memory) as header:
+            header.set_semaphore_id(0, NOT_CREATED)
         sysv.create_semaphore(place.semaphore_keys[0], 0o600, 0)
     family.detach()
     again = open_it(place)

@@ -36,6 +36,7 @@ class Semaphores:
         self._keys = keys
         self._memory = memory
         self._creator = creator
+        self._refused = False  # what has the key of the first one that is not noted: it is somebody else's
         self._sorted: _Sorted | None = None  # what check_removable() has found, in the same doorway
 
     def open_all(self, permission: int) -> None:
@@ -59,34 +60,29 @@ class Semaphores:
         """Make all five with their first `values` and with the mode and owner of `like`; note each id at once."""
         made = []
         with Header(self._memory) as header:
-            for index, (key, value) in enumerate(zip(self._keys, values, strict=True)):
-                semaphore = self._create_or_adopt(key, like, value)
+            for index, value in enumerate(values):
+                before = header.semaphore_id(index)
+                header.set_semaphore_id(index, NOT_CREATED)  # the proof of it, if we die before we can note it
+                semaphore = self._create(index, like, value)
                 if semaphore is None:
+                    header.set_semaphore_id(index, before)
+                    self._refused = True
                     self._refuse_foreign(self._keys[index:], new=header.magic == HALF_MADE)
                 header.set_semaphore_id(index, semaphore.id)
                 made.append(semaphore)
         self.opened = made
         self.removal = Removal()
 
-    def _create_or_adopt(self, key: int, like: SegmentStat, value: int) -> Semaphore | None:
-        """A new semaphore with the mode and owner of `like`, or one that a dead creator had made and not yet noted.
-
-        None for one of somebody else.
-        """
+    def _create(self, index: int, like: SegmentStat, value: int) -> Semaphore | None:
+        """SEMAPHORES[index] with the mode and owner of `like`; None when one has its key. Raises CallFailed."""
         mode = like.mode & 0o777
         try:
-            semaphore = self._calls.create_semaphore(key, mode, value)
-            there = (mode, os.geteuid(), os.getegid())
+            semaphore = self._calls.create_semaphore(self._keys[index], mode, value)
         except CallFailed as error:
             if error.errno != errno.EEXIST:
                 raise
-            semaphore = self._calls.open_semaphore(key)
-            stat = stat_or_none(self._calls, semaphore)
-            if not stat or not self._never_used(semaphore, stat):
-                return None
-            there = (stat.mode & 0o777, stat.uid, stat.gid)
-            self._calls.set_semaphore_value(semaphore, value)
-        if there != (mode, like.uid, like.gid):
+            return None
+        if (like.uid, like.gid) != (os.geteuid(), os.getegid()):
             self._calls.set_semaphore(semaphore, mode=mode, uid=like.uid, gid=like.gid)
         return semaphore
 
@@ -138,7 +134,7 @@ class Semaphores:
     def _sort(self) -> _Sorted:
         """What is ours, and what else has our keys.
 
-        In a half-made channel the first one that is not noted may have been made just before its creator died.
+        The first one that is not noted may have been made just before its creator, or who mended it, died.
         """
         noted, next_made = self._noted_and_next()
         ours, gone, left = [], [], []
@@ -177,14 +173,14 @@ class Semaphores:
         raise Gone("semget", (key, 0, 0), errno.ENOENT)
 
     def _noted_and_next(self) -> tuple[list[int], str | None]:
-        """The ids in the header, NOT_CREATED for none; and the semaphore that a dead creator made next, if any."""
+        """The ids in the header, NOT_CREATED for none; and the semaphore that was perhaps made next, if any."""
         with Header(self._memory) as header:
             # Version is stored after the ids were set to NOT_CREATED: without it the ids mean nothing yet.
             if not header.version:
                 return [NOT_CREATED] * len(SEMAPHORES), None
             noted = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
-            half_made = header.magic == HALF_MADE
-        return noted, SEMAPHORES[noted.index(NOT_CREATED)] if half_made and NOT_CREATED in noted else None
+        perhaps = NOT_CREATED in noted and not self._refused
+        return noted, SEMAPHORES[noted.index(NOT_CREATED)] if perhaps else None
 
     def _never_used(self, semaphore: Semaphore, stat: SemaphoreStat | None) -> bool:
         """Whether it is a set of one semaphore, made by our uid, never operated on, and nobody sleeps on it."""

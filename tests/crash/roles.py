@@ -317,8 +317,7 @@ def remover_under_a_waiting_writer(stage: Stage, strike: Strike) -> bool:
 
 def reader_clears_a_half_made_channel(stage: Stage, strike: Strike) -> bool:
     """A creator died with three semaphores made; the reader that clears them dies too."""
-    make = {"sysv": "_create_or_adopt", "posix": "create_semaphore"}[stage.ipc]
-    assert stage.kill(at_call(make, 4), "writer", "hello")
+    assert stage.kill(at_call("create_semaphore", 4), "writer", "hello")
     killed = stage.kill(strike, "reader", "--timeout", 0, code=124)
     stage.run("writer", "after")
     assert stage.read() == b"after\n"

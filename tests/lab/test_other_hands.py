@@ -16,6 +16,7 @@ import sysv_ipc
 from common.ipc.lifecycle import DEFAULT_GEOMETRY, create_channel, find_channel
 from common.ipc.sysv import SysvObjects
 from common.layout import SEMAPHORES
+from tests.crash.doomed import run_doomed
 from tests.e2e.watch import objects_of
 from tests.families import both, only
 from tests.faults.tools import private_mounts, remove
@@ -266,11 +267,12 @@ def without_proc() -> list[str]:
     return without
 
 
-@pytest.mark.parametrize(("ipc", "adopts"), [("sysv", False), ("sysv", True), ("posix", False)])
-def test_nothing_needs_proc(pair: Pair, adopts: bool) -> None:
-    """Not even the look at a semaphore that a dead creator may have left."""
-    if adopts:
-        sysv_ipc.Semaphore(place_of(pair.key_path).semaphore_keys[2], sysv_ipc.IPC_CREX, 0o600)
+@pytest.mark.parametrize(("ipc", "leftover"), [("sysv", False), ("sysv", True), ("posix", False)])
+def test_nothing_needs_proc(pair: Pair, leftover: bool) -> None:
+    """Not even the look at a semaphore that a dead creator had made and not noted."""
+    if leftover:
+        run_doomed(pair, "set_semaphore_value:3", "writer", "lost")
+        assert objects_of(pair) == ["segment", "full_slots", "empty_slots", "writer_turn"]
     without = without_proc()
     written = pair.under(*without).write("--quiet", "hello")
     assert (written.code, written.err) == (0, "")
