@@ -32,9 +32,11 @@ def headless(record: int, size: int) -> str:
     return f"reader: record {record} comes without its first {size} bytes: another reader took them\n"
 
 
-def semaphore_removed(program: str, name: str) -> str:
-    """The line of a program that waited when ipcrm took a semaphore."""
+def semaphore_removed(program: str, name: str, *, all_sent: bool = False) -> str:
+    """The line of a program that waited when ipcrm took a semaphore; of a writer that had sent all, with --wait."""
+    again = "do not send it again: all of it is in the segment"
     return (
-        f"{program}: EIDRM: semaphore {name} was removed while we waited, by ipcrm or rm; start again, with --resume if"
-        " it is a file: nothing is lost, the first one that finds itself alone makes all five anew\n"
+        f"{program}: EIDRM: semaphore {name} was removed while we waited, by ipcrm or rm;"
+        f" {again if all_sent else 'start again, with --resume if it is a file: nothing is lost'},"
+        " the first one that finds itself alone makes all five anew\n"
     )

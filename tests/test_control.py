@@ -20,7 +20,7 @@ from common.ipc.calls import key_text
 from common.ipc.family import ChannelObjects, Family
 from common.ipc.posix_objects import PosixObjects
 from common.ipc.sysv import SysvObjects
-from common.layout import OPEN, PAGE, REMOVED, SEMAPHORES
+from common.layout import FINISHED, HALF_MADE, OPEN, PAGE, REMOVED, SEMAPHORES
 from tests.helpers import is_root, wait_until
 from tests.in_process import (
     NOBODY,
@@ -97,6 +97,28 @@ def test_chmod_and_chown(local: Local, given: dict[str, Any], mode: int, owner: 
     stat = objects_of(writer).stat()
     assert (stat.mode, (stat.uid, stat.gid)) == (mode, owner)
     assert set(modes_and_owners(writer.objects)) == {(mode, *owner)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"magic": HALF_MADE}, "which its creator left half-made"),
+        ({"state": FINISHED}, "which its last reader left half-removed"),
+    ],
+    ids=["half-made", "half-removed"],
+)
+@pytest.mark.parametrize("given", [{"chmod": 0o600}, {"chown": (None, 0)}], ids=str)
+def test_a_leftover_is_not_changed(local: Local, fields: dict[str, Any], why: str, given: dict[str, Any]) -> None:
+    writer = local.writer()
+    for name, value in fields.items():
+        setattr(writer.ring.header, name, value)
+    before = modes_and_owners(writer.objects)
+    with pytest.raises(
+        ChannelError, match=rf"^\w+ \S+, {why}, is no channel any more: its owner's next start clears it$"
+    ):
+        run_control(local, **given)
+    assert modes_and_owners(writer.objects) == before
+    writer.objects.remove()
 
 
 def test_chmod_leaves_no_trace_in_the_ring(local: Local) -> None:

@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import signal
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -20,6 +21,14 @@ from common.ipc.sysv import SysvFamily
 from common.layout import FIRST, LAST, SlotHeader
 from tests.helpers import wait_until
 from tests.in_process import python
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_ended_us() -> Iterator[None]:
+    """A worker of xdist has no handler of SIGINT, as a program that a signal ends."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_step_is_a_line_with_the_programs_name(capfd: pytest.CaptureFixture[str]) -> None:
@@ -164,6 +173,15 @@ def test_a_missing_side_is_told_but_once_before_the_place_is_known(capfd: pytest
     talk.where = "key 0x01"
     talk.wait(nobody, 61)
     assert capfd.readouterr().err == "reader: nobody; key 0x01\n"
+
+
+def test_who_waits_behind_a_signal_hears_what_the_next_one_does(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk, nobody = Talk("reader"), Reason("nobody", missing=True)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)  # as the first one leaves it
+    talk.wait(nobody, 1.0)
+    assert capfd.readouterr().err == "reader: nobody; the next signal ends us at once\n"
 
 
 def test_quiet_waits_in_silence(capfd: pytest.CaptureFixture[str]) -> None:

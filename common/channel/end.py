@@ -19,6 +19,8 @@ from common.layout import (
     SlotHeader,
 )
 
+_START_AGAIN = "start again, with --resume if it is a file: nothing is lost"
+
 
 class Turn:
     """`with`: hold a turn. An exception leaves our pid behind, so that the next holder repairs as after a death."""
@@ -115,7 +117,7 @@ class End:
         self._position = (self.ring.header.head, tail)
         return self._position != before
 
-    def _check_all_there(self) -> None:
+    def _check_all_there(self, advice: str = _START_AGAIN) -> None:
         """Raise ChannelError when the channel, or one of its semaphores, was removed under us."""
         removed = self.objects.removed()  # before the state, which a reader that finishes stores first
         state = self.ring.header.state
@@ -124,8 +126,8 @@ class End:
         missing = None if removed else self.objects.missing()
         if missing and self.ring.header.state == OPEN:  # whoever removes a channel stores so first
             raise ChannelError(
-                f"EIDRM: semaphore {missing} was removed while we waited, by ipcrm or rm; start again, with --resume if"
-                " it is a file: nothing is lost, the first one that finds itself alone makes all five anew"
+                f"EIDRM: semaphore {missing} was removed while we waited, by ipcrm or rm; {advice}, the first one that"
+                " finds itself alone makes all five anew"
             )
 
     def unread(self) -> int:

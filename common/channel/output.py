@@ -130,7 +130,7 @@ class Output:
 
 _ANOTHER = "cannot resume this output: it is not the one that the last reader was writing"
 _INODE = " (or remove it, if the file that was sent is gone and this one has its inode)"
-_GO_ON = "name another --output, without --resume, for what is in the channel, or append to this one with >>"
+_GO_ON = "name another --output, without --resume, for what is in the channel"
 
 
 def _of_another_size(size: int, received: int) -> str:

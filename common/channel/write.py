@@ -158,7 +158,7 @@ class WriteEnd(End):
         def look() -> bool | None:
             if self.ring.header.tail >= head:
                 return True
-            self._check_all_there()
+            self._check_all_there("do not send it again: all of it is in the segment")
             return None
 
         self.patience.look_until(look, self._why_unread, self._moved)

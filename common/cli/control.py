@@ -7,10 +7,10 @@ import errno
 
 from common.cli.leaving import find_doorway, find_family, find_place
 from common.cli.talk import Talk
-from common.errors import CallFailed
+from common.errors import CallFailed, ChannelError
 from common.ipc.calls import key_text
 from common.ipc.family import ChannelObjects, Family, Names
-from common.ipc.lifecycle import find_channel
+from common.ipc.lifecycle import find_channel, prove_ours
 from common.ipc.place import Place
 from common.layout import PAGE, REMOVED, Header
 from common.words import plural
@@ -29,6 +29,9 @@ def change(options: argparse.Namespace, talk: Talk) -> int:
 def _set(family: Family, place: Place, options: argparse.Namespace) -> str:
     objects = find_channel(family, place, observe=True)
     try:
+        leftover = prove_ours(objects)
+        if leftover:
+            raise ChannelError(f"{objects}, {leftover}, is no channel any more: its owner's next start clears it")
         if options.chmod is not None:
             objects.set_mode(options.chmod)
         if options.chown:

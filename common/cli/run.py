@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 124 timed out, 128+N ended by signal N.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -75,8 +76,13 @@ def describe(error: BaseException) -> str:
     """One line: what failed, the errno by name, what it means and what to do."""
     try:
         return _describe(error)
-    except OSError as unread:  # EMFILE: not even the file that has the meanings can be opened
-        return f"{error}: no file can be opened to say more ({unread.strerror}); raise `ulimit -n`"
+    except OSError:  # EMFILE: not even the file that has the meanings can be opened
+        what = getattr(error, "name", None) or getattr(error, "filename", None)
+        number = getattr(error, "errno", None) or errno.EMFILE
+        said = (
+            f"{errno.errorcode[number]} ({os.strerror(number)}): no file can be opened to say more; raise `ulimit -n`"
+        )
+        return f"{what}: {said}" if what else said
 
 
 def _describe(error: BaseException) -> str:

@@ -25,8 +25,10 @@ class StreamSink:
         self._sizes = deque([0], maxlen=1)
         self.settled = False
         self.inode = self._output.file
+        status = os.fstat(descriptor)
         # An empty one has no byte of anybody's: it may have the inode of an input that is gone.
-        self.file = self.inode if os.fstat(descriptor).st_size else None
+        self.file = self.inode if status.st_size else None
+        self._has_name = status.st_nlink > 0  # a temporary file may never have had one (tmpfile(3))
         self._appends = False
         if self.inode:
             self._lock()
@@ -79,7 +81,16 @@ class StreamSink:
         """A stream cannot be taken back; what an earlier reader put out stays out."""
 
     def close(self) -> None:
-        """Nothing more comes. Raises OSError for what only now turns out, ChannelError for an output that is gone."""
+        """Nothing more comes. Raises ChannelError when others have cut or removed what we wrote into."""
+        if self.inode and self.size:
+            self._check_not_shrunk()
+            self._check_not_removed(os.fstat(self._output.number))
+
+    def _check_not_removed(self, status: os.stat_result) -> None:
+        if self._has_name and not status.st_nlink:
+            raise ChannelError(
+                f"{self._output.name} was removed while it was written: what was received is lost with it"
+            )
 
 
 class FileSink(StreamSink):
@@ -104,8 +115,7 @@ class FileSink(StreamSink):
         except OSError as error:
             error.filename = name
             raise
-        if not status.st_nlink:
-            raise ChannelError(f"{name} was removed while it was written: what was received is lost with it")
+        self._check_not_removed(status)
         if self.settled and status.st_size != self.size:
             raise ChannelError(_changed(name, status.st_size, self.size))
 

@@ -167,7 +167,7 @@ class Talk(Listener):
             self._told = ""
         elif reason.missing and reason.text != self._told:
             self._told = reason.text
-            self.say(reason.text)
+            self.say(reason.text + ("; the next signal ends us at once" if _is_ending() else ""))
         if waited >= LONG_WAIT and not self.quiet and (self.where or not reason.missing):
             text = with_state(reason.text, reason.pid)
             line = "; ".join(filter(None, (text, _NOT_GIVEN_BACK if _NO_MORE in text else "", self.where)))

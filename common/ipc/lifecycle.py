@@ -143,7 +143,7 @@ def open_channel(family: Family, place: Place, address: int | None = None) -> Ch
         raise
     tell = family.calls.listener.news
     try:
-        leftover = _prove_ours(objects)
+        leftover = prove_ours(objects)
         if not leftover:
             read_geometry(objects.memory)
             if _open_or_rebuild_semaphores(objects):
@@ -161,7 +161,7 @@ def open_channel(family: Family, place: Place, address: int | None = None) -> Ch
     return None
 
 
-def _prove_ours(objects: ChannelObjects) -> str:
+def prove_ours(objects: ChannelObjects) -> str:
     """Why this segment is a leftover to be cleared; "" for a channel in use.
 
     Raises NotOurs without proof, ChannelError when the key belongs to another path.
@@ -216,7 +216,7 @@ def find_channel(family: Family, place: Place, *, observe: bool) -> ChannelObjec
     """
     objects = family.find(place, observe=observe)
     try:
-        _prove_ours(objects)
+        prove_ours(objects)
         if observe:
             _check_header(objects)
     except BaseException:

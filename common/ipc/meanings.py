@@ -97,7 +97,8 @@ def _is_set(error: CallFailed) -> bool:
 _FILE_MEANING = {
     errno.ENOSPC: "no room is left on this disk or device; make room and go on, with --resume if it was --output, with"
     " >> if not, or write elsewhere: nothing is lost",
-    errno.EFBIG: "no file may be that large here (see `ulimit -f`); raise the limit, then go on with --resume",
+    errno.EFBIG: "no file may be that large here (see `ulimit -f`); raise the limit and go on, with --resume if it was"
+    " --output, with >> if not: nothing is lost",
     errno.ENOENT: "there is no such file; check the path",
     errno.ENOTDIR: "a part of the path is a file and not a directory; check the path",
     errno.ELOOP: "its symbolic links lead round in a circle; name the file itself",

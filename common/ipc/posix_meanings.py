@@ -28,6 +28,7 @@ _LINK = "a link has its name, and is not followed; see `ls -l /dev/shm`, and rem
 _NO_SIZE = (
     "no object can have this size: it is 0, below it, or beyond what a file can be; change --slots or --slot-size"
 )
+_TOO_LARGE = "no file may be that large here: raise `ulimit -f`, or lower --slots or --slot-size"
 _NO_SPACE = (
     "there is no room for it in the address space of this process (see `ulimit -v`); lower --slots or --slot-size"
 )
@@ -54,11 +55,11 @@ POSIX_MEANING = {
     ("shm_unlink", errno.EPERM): _ONLY_OWNER,
     ("shm_unlink", errno.ENOENT): "the object was removed just now, by somebody else",
     ("ftruncate", errno.EINVAL): _NO_SIZE,
-    ("ftruncate", errno.EFBIG): _NO_SIZE,
+    ("ftruncate", errno.EFBIG): _TOO_LARGE,
     ("ftruncate", errno.EPERM): "the object is sealed (fcntl(2), F_ADD_SEALS), which ours never are",
     ("ftruncate", errno.EBADF): _NOT_ANY_MORE,
     ("posix_fallocate", errno.EINVAL): _NO_SIZE,
-    ("posix_fallocate", errno.EFBIG): _NO_SIZE,
+    ("posix_fallocate", errno.EFBIG): _TOO_LARGE,
     ("posix_fallocate", errno.ENOSPC): f"/dev/shm {_NO_ROOM}",
     ("posix_fallocate", errno.ENOMEM): "there is no memory for an object of this size; lower --slots or --slot-size",
     ("posix_fallocate", errno.EINTR): "a signal came while the memory was reserved; start again",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -290,13 +292,53 @@ def append(path: Path) -> None:
 )
 def test_an_output_that_others_spoil_is_no_success(pair: Pair, spoil: Callable[[Path], None], said: str) -> None:
     output = pair.directory / "output"
+    done = spoil_between_two_lines(pair, output, ["--output", output], {}, spoil)
+    assert_refused(done, f"{output} {said}")
+
+
+def spoil_between_two_lines(
+    pair: Pair, output: Path, arguments: list[object], popen: dict[str, Any], spoil: Callable[[Path], None]
+) -> Finished:
+    """How a reader of two lines ends when somebody has spoilt its output after the first."""
     writer = pair.start("writer", "--quiet", "--lines")
     assert writer.stdin
     writer.stdin.write(b"one\n")
     writer.stdin.flush()
-    reader = pair.start("reader", "--quiet", "--output", output)
+    reader = pair.start("reader", "--quiet", *arguments, **popen)
     wait_until(lambda: output.exists() and output.read_bytes() == b"one\n", "the first line")
     spoil(output)
     writer.stdin.write(b"two\n")
     assert finish(writer).code == 0
-    assert_refused(finish(reader), f"{output} {said}")
+    return finish(reader)
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"], ids=[">", ">>"])
+def test_a_redirected_output_that_others_remove_is_no_success(pair: Pair, mode: str) -> None:
+    output = pair.directory / "output"
+    with output.open(mode) as file:
+        done = spoil_between_two_lines(pair, output, [], {"stdout": file}, os.unlink)
+    assert_refused(done, "standard output was removed while it was written: what was received is lost with it")
+
+
+def test_a_redirected_output_that_others_cut_in_the_end_is_no_success(pair: Pair) -> None:
+    output = pair.directory / "output"
+    writer = pair.start("writer", "--quiet", "--lines")
+    assert writer.stdin
+    writer.stdin.write(b"one\n")
+    writer.stdin.flush()
+    with output.open("wb") as file:
+        reader = pair.start("reader", "--quiet", stdout=file)
+    wait_until(lambda: output.read_bytes() == b"one\n", "the first line")
+    os.truncate(output, 0)
+    assert finish(writer).code == 0
+    said = "standard output was changed while it was written: it has 0 bytes, not the 4 that were received"
+    assert_refused(finish(reader), said)
+
+
+def test_an_output_without_a_name_is_not_removed(pair: Pair) -> None:
+    """What tmpfile(3) gives has none from the first."""
+    assert pair.write("--quiet", "hello").code == 0
+    with tempfile.TemporaryFile() as file:
+        done = pair.read("--quiet", stdout=file)
+        file.seek(0)
+        assert (done.code, done.err, file.read()) == (0, "", b"hello\n")

@@ -129,6 +129,24 @@ def end(child: Child, number: int) -> Finished:
     return finish(child)
 
 
+def test_who_cannot_leave_says_what_the_next_signal_does(pair: Pair) -> None:
+    """Somebody holds the key path's lock: the first signal waits for the doorway, the second does not."""
+    writer = pair.start("writer", "--wait", "hello")
+    wait_until(lambda: (status := pair.status()) and status["header"]["head"] == 1)
+    with shut_doorway(pair):
+        writer.send_signal(signal.SIGINT)
+        wait_until(lambda: stands_at_doorway(pair, writer.pid))
+        said, line = b"", f"the lock on {pair.key_path}, which another process holds; the next signal ends us at once\n"
+        assert writer.stderr
+        while line.encode() not in said:
+            said += (got := os.read(writer.stderr.fileno(), 4096))
+            assert got, said
+        writer.send_signal(signal.SIGINT)
+        assert writer.wait(PATIENCE) == -signal.SIGINT
+    done = pair.read("--quiet")
+    assert (done.code, done.out) == (1, b"hello\n"), "it never said goodbye"
+
+
 @ending_signals
 @pytest.mark.parametrize("place", PLACES)
 def test_code_and_line(pair: Pair, place: Place, number: signal.Signals) -> None:

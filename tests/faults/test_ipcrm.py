@@ -121,7 +121,7 @@ def test_a_semaphore_under_a_writer_that_waits_until_all_is_read(pair: Pair, nam
     wait_until(lambda: (status := pair.status()) and status["header"]["head"] == 1)
     remove(pair, name)
     done = finish(writer)
-    assert (done.code, done.err) == (1, semaphore_removed("writer", name))
+    assert (done.code, done.err) == (1, semaphore_removed("writer", name, all_sent=True))
     rest = pair.read("--quiet")
     assert (rest.code, rest.out, rest.err) == (0, b"hello\n", ""), "all of it had been said"
     assert not objects_of(pair)

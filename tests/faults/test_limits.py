@@ -136,7 +136,8 @@ def _refused(done: Finished) -> bool:
     """Whether it failed, as it should: with one line that names the limit."""
     if done.code == 0:
         return False
-    assert done.code == 1 and done.err.count("\n") == 1 and "Too many open files" in done.err, done
+    assert done.code == 1 and done.err.count("\n") == 1 and "EMFILE (Too many open files)" in done.err, done
+    assert "Errno" not in done.err and "ulimit -n" in done.err, done
     return True
 
 

@@ -79,7 +79,10 @@ def test_a_limit_on_the_size_of_files(pair: Pair) -> None:
     )
     done = finish(reader)
     said = f"reader: {transfer.output}: EFBIG (File too large): no file may be that large here (see `ulimit -f`);"
-    assert (done.code, done.err) == (1, f"{said} raise the limit, then go on with --resume\n")
+    assert (done.code, done.err) == (
+        1,
+        f"{said} raise the limit and go on, with --resume if it was --output, with >> if not: nothing is lost\n",
+    )
     assert transfer.output.stat().st_size == limit < SIZE
     assert transfer.read("--resume").code == 0
     assert finish(writer).code == 0
