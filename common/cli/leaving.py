@@ -34,7 +34,7 @@ def find_family(options: argparse.Namespace, talk: Talk) -> Family:
 
         family = SysvFamily(talk)
     talk.names = family.names
-    talk.channel_options = _options_of_channel(options)
+    talk.channel_options = options_of_channel(options)
     return family
 
 
@@ -57,7 +57,7 @@ def find_place(options: argparse.Namespace, family: Family, doorway: FlockDoorwa
     return place
 
 
-def _options_of_channel(options: argparse.Namespace) -> str:
+def options_of_channel(options: argparse.Namespace) -> str:
     """What leads a command to the channel that the options name; nothing to the default's."""
     import shlex
 

@@ -110,9 +110,13 @@ class Talk(Listener):
 
     def error(self, text: str) -> None:
         """One line that is always said. What is to be typed, `writer.py --remove`, acts on our own channel."""
-        if self.channel_options:
-            text = re.sub(_COMMAND, lambda command: f"`{command[1]}{self.channel_options}`", text)
-        self.write_line(f"{self.program}: {text}")
+        self.write_line(f"{self.program}: {self.addressed(text)}")
+
+    def addressed(self, text: str) -> str:
+        """The text, with what leads each command in it to our own channel."""
+        if not self.channel_options:
+            return text
+        return re.sub(_COMMAND, lambda command: f"`{command[1]}{self.channel_options}`", text)
 
     def prompt(self, text: str = "> ") -> None:
         """Ask for the next line, and show its store."""

@@ -166,7 +166,7 @@ def prove_ours(objects: ChannelObjects) -> str:
 
     Raises NotOurs without proof, ChannelError when the key belongs to another path.
     """
-    verdict = judge(_facts(objects))
+    verdict = judge(facts_of(objects))
     if verdict.kind is Kind.OF_ANOTHER_PATH:
         raise ChannelError(
             f"key {key_text(objects.place.segment_key)} already belongs to another path ({objects}); choose another"
@@ -180,7 +180,8 @@ def prove_ours(objects: ChannelObjects) -> str:
     return verdict.why
 
 
-def _facts(objects: ChannelObjects) -> Facts:
+def facts_of(objects: ChannelObjects) -> Facts:
+    """What proof.judge() needs of an attached segment, whatever it is."""
     memory, path = objects.memory, (objects.place.dev, objects.place.ino)
     abandoned = objects.abandoned()
     if len(memory) < Header.PROOF:

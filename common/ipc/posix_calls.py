@@ -30,6 +30,7 @@ except ModuleNotFoundError:
 from common.errors import CallFailed
 from common.ipc.calls import Calls, Timespec
 
+LIBRARY = f"posix_ipc {posix_ipc.VERSION}"
 PROT_READ, PROT_WRITE, MAP_SHARED = 1, 2, 1  # <sys/mman.h>
 MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x2, 0x10, 0x20
 SIZE_MAX = 2**63 - 1  # what an off_t holds
@@ -76,9 +77,9 @@ _sem_post.argtypes = _sem_trywait.argtypes = (ctypes.c_void_p,)
 
 # A wait until a moment of the monotonic clock, which nobody can set. glibc has it since 2.30; what it had before waits
 # by the time of day, so a clock set back by an hour while we wait makes that wait an hour longer.
-_WAIT: str = "sem_clockwait" if hasattr(_libc, "sem_clockwait") else "sem_timedwait"
-_wait = getattr(_libc, _WAIT)
-_CLOCK: tuple[int, ...] = (time.CLOCK_MONOTONIC,) if _WAIT == "sem_clockwait" else ()
+WAIT: str = "sem_clockwait" if hasattr(_libc, "sem_clockwait") else "sem_timedwait"
+_wait = getattr(_libc, WAIT)
+_CLOCK: tuple[int, ...] = (time.CLOCK_MONOTONIC,) if WAIT == "sem_clockwait" else ()
 _wait.argtypes = (ctypes.c_void_p, *(ctypes.c_int,) * len(_CLOCK), ctypes.POINTER(Timespec))
 
 
@@ -391,15 +392,15 @@ class PosixCalls(Calls):
         address = semaphore.address
         arguments = (address, *_CLOCK, until / 1_000_000_000)
         if semaphore.kind.value != _SHARED:
-            raise CallFailed(_WAIT, arguments, errno.EINVAL)
+            raise CallFailed(WAIT, arguments, errno.EINVAL)
         ctypes.set_errno(0)
         try:
             result = _wait(address, *_CLOCK, ctypes.byref(limit))
         except BaseException:
-            self.cut_short(_WAIT, arguments)
+            self.cut_short(WAIT, arguments)
             raise
         number = ctypes.get_errno() if result < 0 else 0
-        self.done(_WAIT, arguments, result, number, (errno.ETIMEDOUT, errno.EINTR))
+        self.done(WAIT, arguments, result, number, (errno.ETIMEDOUT, errno.EINTR))
         return not number
 
     def semaphore_value(self, semaphore: Semaphore) -> int:

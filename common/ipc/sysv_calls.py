@@ -24,6 +24,8 @@ except ModuleNotFoundError:
 
 from common.ipc.calls import Calls, Timespec
 
+LIBRARY = f"sysv_ipc {sysv_ipc.VERSION}"
+LIBRARY_WAITS: bool = sysv_ipc.SEMAPHORE_TIMEOUT_SUPPORTED
 IPC_CREAT: int = sysv_ipc.IPC_CREAT
 IPC_EXCL: int = sysv_ipc.IPC_EXCL
 SHM_RDONLY: int = sysv_ipc.SHM_RDONLY

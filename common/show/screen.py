@@ -45,7 +45,7 @@ def draw(status: dict[str, Any], *, now: float, plain: bool, color: bool, width:
     console = Console(file=drawn, force_terminal=color, highlight=False, width=width)
     console.width = min(max(console.width, NARROWEST), WIDEST)
     wide = console.width >= WIDE
-    title = f"channel {status['channel']} of {_printable(status['key_path'], plain)} (not atomic)"
+    title = f"channel {status['channel']} of {printable(status['key_path'], plain)} (not atomic)"
     console.print(title, style="bold", markup=False, emoji=False)
     console.print(_grid(_slot_rows(status["header"], CELLS_WIDE if wide else CELLS_NARROW, plain)))
     console.print(_grid(_people_rows(status), verdict="green" if status["ending"] in _HEALTHY else "red"))
@@ -182,7 +182,7 @@ def _as_people_say(then: float, now: float) -> str:
     return time.strftime("%F %T", time.localtime(then))
 
 
-def _printable(path: str, plain: bool) -> str:
+def printable(path: str, plain: bool) -> str:
     """The path with an escape for each byte and character that a terminal cannot show, or would obey."""
     text = os.fsencode(path).decode("ascii" if plain else "utf-8", "backslashreplace")
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

@@ -51,8 +51,13 @@ def show_status(options: argparse.Namespace, talk: Talk) -> int:
     else:
         from common.show.screen import draw
 
-        color = os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-        text = draw(status, now=time.time(), plain=_wants_ascii(), color=color)
+        text = draw(status, now=time.time(), plain=wants_ascii(), color=wants_color())
+    put_out(text)
+    return 0
+
+
+def put_out(text: str) -> None:
+    """What there is, to standard output."""
     try:
         StreamSink(1).write(memoryview(text.encode()))
     except BrokenPipeError:
@@ -63,10 +68,14 @@ def show_status(options: argparse.Namespace, talk: Talk) -> int:
         raise ChannelError(
             f"{error.filename}: ENOSPC ({error.strerror}): what there is could not be shown; nothing was consumed"
         ) from None
-    return 0
 
 
-def _wants_ascii() -> bool:
+def wants_color() -> bool:
+    """Whether standard output is a terminal that shows colours, and they are wanted (no-color.org)."""
+    return os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def wants_ascii() -> bool:
     """Whether the locale, or PYTHONIOENCODING, is another than UTF-8: it may lack what we draw with."""
     # In the C locale Python itself writes UTF-8 (PEP 540): what it says is half of the answer.
     asked = (locale.nl_langinfo(locale.CODESET), getattr(sys.stdout, "encoding", None) or "utf-8")
