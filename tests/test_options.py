@@ -154,6 +154,7 @@ def test_the_readers_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "follow": False,
         "keep": False,
         "status": False,
+        "doctor": False,
         "json": False,
     }
 
@@ -168,6 +169,7 @@ def test_the_readers_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("writer", "--channel 31 --attach-at 0x7e0000000000 hello"),
         ("reader", "--output O --resume --count 3 --follow --keep"),
         ("reader", "--status --json"),
+        ("reader", "--doctor --json"),
     ],
 )
 def test_a_command_line_that_makes_sense(monkeypatch: pytest.MonkeyPatch, program: str, arguments: str) -> None:
@@ -207,7 +209,9 @@ def test_a_command_line_that_makes_sense(monkeypatch: pytest.MonkeyPatch, progra
         ("reader", "--file F", "error: reader.py has no --file; writer.py has it"),
         ("reader", "-n", "error: reader.py has no -n; writer.py has it"),
         ("reader", "PATH", "unrecognized arguments: PATH"),
-        ("reader", "--json", "--json needs --status"),
+        ("reader", "--json", "--json needs --status or --doctor"),
+        ("reader", "--doctor --status", "--doctor and --status do not go together"),
+        ("reader", "--doctor --output x", "--doctor and --output do not go together"),
         ("reader", "--status --count 1", "--status and --count do not go together"),
         ("reader", "--status --attach-at 4096", "--status and --attach-at do not go together"),
         ("reader", "--status --output O", "--status and --output do not go together"),

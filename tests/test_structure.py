@@ -55,6 +55,10 @@ FLOORS = (
         "ipc.posix",
         "ipc.proof",
         "ipc.lifecycle",
+        "ipc.machine",
+        "ipc.survey",
+        "ipc.sysv_survey",
+        "ipc.posix_survey",
     },
     {
         "cli.options",
@@ -67,7 +71,7 @@ FLOORS = (
         "cli.sinks",
         "cli.control",
     },
-    {"show.screen", "show.status"},
+    {"show.screen", "show.status", "show.findings", "show.channels", "show.here", "show.doctor"},
 )
 ON_ITS_FLOOR: dict[str, set[str]] = {
     "channel.patience": {"channel.listener"},
@@ -112,6 +116,15 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     },
     # It names no family.
     "ipc.lifecycle": {"ipc.calls", "ipc.family", "ipc.place", "ipc.proof"},
+    "ipc.survey": {"ipc.family", "ipc.place"},
+    "ipc.sysv_survey": {
+        *("ipc.calls", "ipc.family", "ipc.machine", "ipc.place", "ipc.survey"),
+        *("ipc.sysv", "ipc.sysv_calls", "ipc.sysv_owners"),
+    },
+    "ipc.posix_survey": {
+        *("ipc.family", "ipc.place", "ipc.survey"),
+        *("ipc.posix", "ipc.posix_calls", "ipc.posix_objects"),
+    },
     "cli.run": {"cli.talk"},
     "cli.tally": {"cli.talk"},
     "cli.leaving": {"cli.options", "cli.talk", "cli.run"},
@@ -119,6 +132,9 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "cli.sinks": {"cli.descriptors"},
     "cli.control": {"cli.talk", "cli.leaving"},
     "show.status": {"show.screen"},
+    "show.channels": {"show.findings", "show.status"},
+    "show.here": {"show.findings", "show.status"},
+    "show.doctor": {"show.channels", "show.findings", "show.here", "show.screen", "show.status"},
 }
 # Who knows the operating system, and who draws.
 ONLY_IN = {
@@ -126,7 +142,7 @@ ONLY_IN = {
     "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
-    "rich": {"cli.tally", "show.screen"},
+    "rich": {"cli.tally", "show.screen", "show.doctor"},
 }
 
 COMMON = ROOT / "common"
@@ -226,6 +242,8 @@ TESTED_IN = {
     "ipc.calls": "test_sysv_calls",
     **dict.fromkeys(("ipc.posix_roles", "ipc.posix_semaphores", "ipc.posix_objects"), "test_posix"),
     "ipc.posix_meanings": "test_meanings",
+    **dict.fromkeys(("ipc.machine", "ipc.survey", "ipc.sysv_survey", "ipc.posix_survey"), "test_doctor"),
+    **dict.fromkeys(("show.findings", "show.channels", "show.here"), "test_doctor"),
 }
 UNTESTED = {"errors", "channel.objects", "ipc.family"}
 

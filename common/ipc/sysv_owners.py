@@ -88,12 +88,5 @@ def why_not_removed(calls: SysvCalls, semaphore: Semaphore) -> str:
     return "a process sleeps on it" if slept_on(calls, semaphore) else ""
 
 
-def never_used(calls: SysvCalls, semaphore: Semaphore, stat: SemaphoreStat | None) -> bool:
-    """Whether it is a set of one semaphore, made by our uid, never operated on, and nobody sleeps on it."""
-    if not stat or (stat.members, stat.cuid, stat.operation_time) != (1, os.geteuid(), 0):
-        return False
-    return not slept_on(calls, semaphore)
-
-
 def slept_on(calls: SysvCalls, semaphore: Semaphore) -> bool:
     return bool(calls.sleepers_for_tokens(semaphore) or calls.sleepers_for_zero(semaphore))

@@ -13,14 +13,7 @@ from common.errors import CallFailed, Gone, NotOurs
 from common.ipc.calls import key_text
 from common.ipc.removal import Left, Removal
 from common.ipc.sysv_calls import SegmentStat, Semaphore, SemaphoreStat, SysvCalls
-from common.ipc.sysv_owners import (
-    never_used,
-    remove_if_there,
-    stat_or_none,
-    whose_or_hidden,
-    why_not_removed,
-    with_keys,
-)
+from common.ipc.sysv_owners import remove_if_there, slept_on, stat_or_none, whose_or_hidden, why_not_removed, with_keys
 from common.layout import HALF_MADE, NOT_CREATED, SEMAPHORES, Header
 from common.typed import NamedTuple, NoReturn
 
@@ -149,7 +142,7 @@ class Semaphores:
             try:
                 semaphore, stat = self._look_up(index, semid)
                 is_noted = semaphore.id == semid
-                proven = is_noted or (name == next_made and never_used(self._calls, semaphore, stat))
+                proven = is_noted or (name == next_made and self._never_used(semaphore, stat))
             except Gone:
                 gone += [name] if semid != NOT_CREATED else []
                 continue
@@ -188,3 +181,9 @@ class Semaphores:
             noted = [header.semaphore_id(index) for index in range(len(SEMAPHORES))]
         perhaps = NOT_CREATED in noted and not self._refused
         return noted, SEMAPHORES[noted.index(NOT_CREATED)] if perhaps else None
+
+    def _never_used(self, semaphore: Semaphore, stat: SemaphoreStat | None) -> bool:
+        """Whether it is a set of one semaphore, made by our uid, never operated on, and nobody sleeps on it."""
+        if not stat or (stat.members, stat.cuid, stat.operation_time) != (1, os.geteuid(), 0):
+            return False
+        return not slept_on(self._calls, semaphore)

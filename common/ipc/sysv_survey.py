@@ -1,0 +1,75 @@
+"""The System V objects of this machine, for --doctor: looked at, not changed."""
+
+from __future__ import annotations
+
+from common.channel.listener import Listener
+from common.errors import CallFailed, Gone
+from common.geometry import Geometry
+from common.ipc.calls import key_text
+from common.ipc.family import ChannelObjects
+from common.ipc.machine import read_table
+from common.ipc.place import Place
+from common.ipc.survey import Candidate, is_channel_key
+from common.ipc.sysv import READ_WRITE, SysvFamily, SysvObjects
+from common.ipc.sysv_calls import LIBRARY, LIBRARY_WAITS
+from common.ipc.sysv_owners import stat_or_none, why_not_removed, with_keys
+from common.layout import PAGE, SEMAPHORES
+from common.words import plural
+
+_SMALLEST = Geometry(1, PAGE).segment_size
+
+
+class SysvSurvey:
+    """What there is of System V's objects in this IPC namespace."""
+
+    ipc = "sysv"
+
+    def __init__(self, listener: Listener) -> None:
+        self.family = SysvFamily(listener)
+
+    def library(self) -> str:
+        """The package, and who makes the waits that have an end."""
+        return f"{LIBRARY} {'has' if LIBRARY_WAITS else 'lacks'} semtimedop: called through ctypes"
+
+    def candidates(self) -> list[Candidate]:
+        """By key and size; one that is marked has no key any more, and goes by itself. Raises OSError."""
+        return [
+            Candidate(
+                *(row["key"], f"segment {row['shmid']}", f"/SYSV{row['key'] & 0xFFFFFFFF:08x}"),
+                *(row["uid"], row["nattch"]),
+            )
+            for row in read_table("shm")
+            if is_channel_key(row["key"]) and row["size"] >= _SMALLEST and row["size"] % PAGE == 0
+        ]
+
+    def check_rights(self, place: Place) -> None:
+        """Ask shmget for the right to read and write. Raises CallFailed."""
+        self.family.calls.open_segment(place.segment_key, 0, READ_WRITE)
+
+    def in_the_way(self, place: Place) -> tuple[str, str] | None:
+        """Semaphores with our keys that no segment proves ours, as `ipcrm -m` leaves them."""
+        calls = self.family.calls
+        found = [semaphore for _, semaphore in with_keys(calls, place.semaphore_keys)]
+        if not found:
+            return None
+        try:
+            kept = any(why_not_removed(calls, semaphore) for semaphore in found)
+        except Gone:
+            return None
+        ids = [str(semaphore.id) for semaphore in found]
+        said = f"{plural(len(found), 'semaphore')} with keys of {key_text(place.segment_key)} and no segment"
+        return said, f"ipcrm -s {' -s '.join(ids)}" if kept else ""
+
+    def how_to_clear(self, objects: ChannelObjects) -> str:
+        """The segment, and the semaphores that it notes and that its creator made."""
+        assert isinstance(objects, SysvObjects)
+        words = ["ipcrm", "-m", str(objects.shmid)]
+        for index in range(len(SEMAPHORES)):
+            try:
+                semaphore = objects.semaphores.open(index)
+                stat = stat_or_none(self.family.calls, semaphore)
+            except CallFailed:
+                continue
+            if stat and stat.cuid == objects.seen.cuid:
+                words += ["-s", str(semaphore.id)]
+        return " ".join(words)
