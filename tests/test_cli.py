@@ -16,7 +16,7 @@ from common.cli.leaving import find_doorway, find_family, find_place, waiting
 from common.cli.sinks import StreamSink
 from common.cli.sources import FileSource, MessageSource
 from common.cli.talk import Talk
-from common.words import plural
+from common.words import amount, plural
 from reader import how_to_go_on as how_a_reader_goes_on
 from tests.command_line import parse
 from tests.in_process import FAMILIES
@@ -26,6 +26,21 @@ from writer import how_to_go_on
 @pytest.mark.parametrize(("count", "said"), [(0, "0 slots"), (1, "1 slot"), (2, "2 slots")])
 def test_plural(count: int, said: str) -> None:
     assert plural(count, "slot") == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0.0, "0.0 B"),
+        (999.9, "999.9 B"),
+        (1000.0, "1.0 kB"),
+        (2.5e6, "2.5 MB"),
+        (1.5e9, "1.50 GB"),
+        (1e13, "10000.00 GB"),
+    ],
+)
+def test_amount(count: float, said: str) -> None:
+    assert amount(count) == said
 
 
 def test_a_long_wait_names_the_channel(

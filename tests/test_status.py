@@ -22,6 +22,7 @@ from common.channel.listener import Call
 from common.cli.sources import MessageSource
 from common.cli.talk import Talk
 from common.errors import CallFailed
+from common.geometry import Geometry
 from common.ipc.family import Family
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
@@ -29,8 +30,9 @@ from common.ipc.posix_calls import PROT_READ
 from common.ipc.posix_objects import PosixObjects
 from common.ipc.sysv import SysvObjects
 from common.ipc.sysv_calls import SHM_DEST, SHM_RDONLY
-from common.layout import FINISHED, FIRST, PAGE, REMOVED, SEMAPHORES
+from common.layout import CHECKED, FINISHED, FIRST, LINES, PAGE, REMOVED, SEMAPHORES, UNKNOWN
 from common.show import status as view
+from common.show.slots import read_slots
 from common.show.status import read_status, show_status
 from tests.fuzz.crafted import falsified_channel
 from tests.fuzz.pokes import Poke, header_poke, slot_poke
@@ -94,6 +96,16 @@ def test_the_whole_snapshot(local: Local) -> None:
     else:
         assert isinstance(there, PosixObjects)
         ids, names = [1] * 5, [semaphore.name for semaphore in there.semaphores.opened]
+    second: dict[str, Any] = {
+        "length": 1,
+        "record": 1,
+        "offset": 0,
+        "total": 1,
+        "records": 1,
+        "taken": 0,
+        "writer_pid": pid,
+    }
+    second["flags"] = ["first", "last"]
     locked = dict(zip(SEMAPHORES, [None, None, False, False, True], strict=True))
     assert status == {
         "key": f"{local.place.segment_key & 0xFFFFFFFF:#010x}",
@@ -135,6 +147,11 @@ def test_the_whole_snapshot(local: Local) -> None:
             "tail": 1,
             "unread": 1,
         },
+        "slots": [
+            {"slot": 1, "fragment": 1, "state": "full", "pid": pid, **second},
+            {"slot": 0, "fragment": 2, "state": "free", "pid": None},
+        ],
+        "newest": second,
         "turns": {"writer_turn": "nobody", "reader_turn": "nobody"},
         "ending": "going_on",
         "damage": None,
@@ -288,6 +305,106 @@ def test_who_holds_the_turns_and_who_sleeps(pair: Pair) -> None:
     assert [finish(reader).code for reader in readers] == [1, 1]
 
 
+def at_work(of: Local) -> list[tuple[int, str, int | None]]:
+    """The slots by number, what becomes of each, and through whom."""
+    return [(slot["slot"], slot["state"], slot["pid"]) for slot in snapshot(of)["slots"]]
+
+
+def test_the_slots_and_who_is_at_work_on_them(local: Local) -> None:
+    """The one at the head is being filled while somebody has writer_turn, and the one at the tail is being read."""
+    writer, pid = local.writer(), os.getpid()
+    header, objects = writer.ring.header, writer.objects
+    assert at_work(local) == [(0, "free", None), (1, "free", None)]
+    assert objects.writer_turn.acquire(0)
+    assert at_work(local) == [(0, "filling", None), (1, "free", None)]
+    header.writer_pid = 4711
+    assert at_work(local) == [(0, "filling", 4711), (1, "free", None)]
+    objects.writer_turn.release()  # and died before it took its pid away
+    assert at_work(local) == [(0, "free", None), (1, "free", None)]
+    header.writer_pid = 0
+    writer.send(MessageSource(b"1"))
+    assert objects.reader_turn.acquire(0)
+    header.reader_pid = 4712
+    assert at_work(local) == [(0, "reading", 4712), (1, "free", None)]
+    writer.send(MessageSource(b"2"))
+    assert at_work(local) == [(0, "reading", 4712), (1, "full", pid)]
+    assert objects.writer_turn.acquire(0)
+    assert at_work(local) == [(0, "reading", 4712), (1, "full", pid)], "one that waits for room fills nothing"
+    header.tail = 1
+    assert at_work(local) == [(1, "reading", 4712), (0, "filling", None)]
+
+
+@pytest.mark.parametrize("turn", ["writer_turn", "reader_turn"])
+def test_without_the_semaphore_of_a_turn_its_pid_is_believed(local: Local, turn: str) -> None:
+    writer = local.writer()
+    writer.send(MessageSource(b"1"))
+    take_semaphore_away(local.place, local.family, turn)
+    pid = os.getpid()
+    assert at_work(local) == [(0, "full", pid), (1, "free", None)]
+    writer.ring.header.writer_pid = writer.ring.header.reader_pid = 4711
+    worked = {"writer_turn": [(0, "full", pid), (1, "filling", 4711)], "reader_turn": [(0, "reading", 4711)]}
+    assert [slot for slot in worked[turn] if slot not in at_work(local)] == []
+
+
+def test_what_a_slot_says_of_its_fragment(key_path: Path, family: Family) -> None:
+    stores = (slot_poke(0, "flags", CHECKED | LINES), slot_poke(0, "total", UNKNOWN), slot_poke(0, "taken", 2))
+    with falsified_channel(key_path, *stores, family=family) as place:
+        (slot, *_) = snapshot(place, family)["slots"]
+        assert (slot["flags"], slot["total"], slot["taken"]) == (["checked", "lines"], None, 2)
+
+
+def test_nonsense_in_a_slot_is_said_of_that_slot(key_path: Path, family: Family) -> None:
+    with falsified_channel(key_path, slot_poke(0, "length", 9999), family=family) as place:
+        status = snapshot(place, family)
+        damage = "fragment 0 claims 9999 bytes, 0 of them taken"
+        assert status["slots"][0] == {"slot": 0, "fragment": 0, "state": "full", "pid": None, "damage": damage}
+        assert (status["newest"], status["damage"]) == ({"damage": damage}, None)
+
+
+@pytest.mark.parametrize(
+    ("tail", "head", "shown"),
+    [
+        (0, 0, [*range(64)]),
+        (0, 100, [*range(64)]),
+        (10, 73, [*range(10, 74)]),
+        (10, 74, [*range(10, 73), 74]),
+        (99, 198, [*range(99, 162), 198]),
+        (2**64 - 70, 2**64 - 2, [*range(2**64 - 70, 2**64 - 7), 2**64 - 2]),
+    ],
+)
+def test_of_many_slots_the_next_to_be_read_and_the_one_at_the_head(
+    key_path: Path, tail: int, head: int, shown: list[int]
+) -> None:
+    with Local(key_path, Geometry(100, PAGE)) as channel:
+        ring = channel.writer().ring
+        ring.header.tail, ring.header.head = tail, head
+        slots = snapshot(channel)["slots"]
+        assert [slot["fragment"] for slot in slots] == shown
+        assert all(slot["slot"] == slot["fragment"] % 100 for slot in slots)
+
+
+def test_slots_that_are_filled_anew_while_we_look_are_looked_at_again(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole ring goes by between the counters and the slots: what is shown belongs together."""
+    writer, reader = local.writer(), local.reader()
+    for message in (b"1", b"22"):
+        writer.send(MessageSource(message))
+    moves = iter([True, False])
+
+    def late(*arguments: Any) -> Any:
+        if next(moves):
+            for message in (b"333", b"4444"):
+                reader.receive(Collector())
+                writer.send(MessageSource(message))
+        return read_slots(*arguments)
+
+    monkeypatch.setattr(view, "read_slots", late)
+    status = snapshot(local)
+    assert [(slot["fragment"], slot["length"]) for slot in status["slots"]] == [(2, 3), (3, 4)]
+    assert (status["header"]["tail"], status["newest"]["length"]) == (2, 4)
+
+
 @pytest.mark.parametrize("turn", ["writer_turn", "reader_turn"])
 def test_a_turn_that_is_taken_and_not_noted(local: Local, capfd: pytest.CaptureFixture[str], turn: str) -> None:
     """In the moment between the two, or by hand: it is not nobody's."""
@@ -411,7 +528,7 @@ def test_in_a_pipe(pair: Pair, environment: dict[str, str], ascii_only: bool) ->
     pair.read()
 
 
-@pytest.mark.parametrize(("columns", "most"), [(80, 24), (40, 28)])
+@pytest.mark.parametrize(("columns", "most"), [(80, 24), (40, 29)])
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_on_a_terminal(pair: Pair, columns: int, most: int, no_color: str) -> None:
     """Its own width and colours, unless they are not wanted. At 40 the key path alone may take four lines."""

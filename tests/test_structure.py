@@ -71,7 +71,10 @@ FLOORS = (
         "cli.sinks",
         "cli.control",
     },
-    {"show.screen", "show.status", "show.findings", "show.channels", "show.here", "show.doctor"},
+    {
+        *("show.slots", "show.ring", "show.screen", "show.status"),
+        *("show.findings", "show.channels", "show.here", "show.doctor"),
+    },
 )
 ON_ITS_FLOOR: dict[str, set[str]] = {
     "channel.patience": {"channel.listener"},
@@ -131,7 +134,9 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "cli.sources": {"cli.descriptors"},
     "cli.sinks": {"cli.descriptors"},
     "cli.control": {"cli.talk", "cli.leaving"},
-    "show.status": {"show.screen"},
+    "show.ring": {"show.slots"},
+    "show.screen": {"show.ring"},
+    "show.status": {"show.slots", "show.screen"},
     "show.channels": {"show.findings", "show.status"},
     "show.here": {"show.findings", "show.status"},
     "show.doctor": {"show.channels", "show.findings", "show.here", "show.screen", "show.status"},
@@ -142,7 +147,7 @@ ONLY_IN = {
     "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
-    "rich": {"cli.tally", "show.screen", "show.doctor"},
+    "rich": {"cli.tally", "show.ring", "show.screen", "show.doctor"},
 }
 
 COMMON = ROOT / "common"
@@ -238,6 +243,8 @@ TESTED_IN = {
     **dict.fromkeys(("ipc.place", "ipc.processes", "ipc.removal"), "test_lifecycle"),
     **dict.fromkeys(("cli.leaving", "words"), "test_cli"),
     **dict.fromkeys(("channel.ring", "geometry"), "test_layout"),
+    "show.slots": "test_status",
+    "show.ring": "test_screen",
     "notes": "test_layout",
     "ipc.calls": "test_sysv_calls",
     **dict.fromkeys(("ipc.posix_roles", "ipc.posix_semaphores", "ipc.posix_objects"), "test_posix"),

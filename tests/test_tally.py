@@ -14,7 +14,7 @@ import pytest
 
 from common.channel.end import End
 from common.cli.talk import Talk
-from common.cli.tally import Tally, _progress_bar, _rate
+from common.cli.tally import Tally, _progress_bar
 from common.geometry import Geometry
 from common.layout import FIRST, LAST, PAGE, SlotHeader
 from tests.in_process import Collector, Died, Local, Script, stream, take_all
@@ -22,21 +22,6 @@ from tests.in_process import Collector, Died, Local, Script, stream, take_all
 OPTIONS = argparse.Namespace(quiet=False, no_progress=False, trace=False)
 
 # The summary
-
-
-@pytest.mark.parametrize(
-    ("rate", "said"),
-    [
-        (0.0, "0.0 B/s"),
-        (999.9, "999.9 B/s"),
-        (1000.0, "1.0 kB/s"),
-        (2.5e6, "2.5 MB/s"),
-        (1.5e9, "1.50 GB/s"),
-        (1e13, "10000.00 GB/s"),
-    ],
-)
-def test_rate(rate: float, said: str) -> None:
-    assert _rate(rate) == said
 
 
 @pytest.mark.parametrize(

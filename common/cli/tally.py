@@ -10,7 +10,7 @@ from common.channel.end import End
 from common.cli.talk import WORTH_SAYING, Talk
 from common.layout import UNKNOWN, SlotHeader
 from common.typed import Any
-from common.words import plural
+from common.words import amount, plural
 
 REFRESH = 0.2  # of the progress bar, in seconds
 ERASE_LINE = "\r\x1b[2K"  # ECMA-48: CR, EL
@@ -61,7 +61,7 @@ class Tally:
         """Such as: sent 1 record, 6 bytes; what took a while, with its time and rate: in 1.234 s (2.35 GB/s)."""
         seconds = time.monotonic() - self._began
         records, size = plural(self._end.records, "record"), plural(self._end.bytes, "byte")
-        rate = f" in {seconds:.3f} s ({_rate(self._end.bytes / seconds)})" if seconds >= WORTH_MEASURING else ""
+        rate = f" in {seconds:.3f} s ({amount(self._end.bytes / seconds)}/s)" if seconds >= WORTH_MEASURING else ""
         return f"{verb} {records}, {size}{rate}"
 
 
@@ -81,11 +81,3 @@ def _progress_bar(begun: int, total: int | None) -> Any:
     bar.add_task("", total=total, completed=begun)  # not in its speed
     bar.start()
     return bar
-
-
-def _rate(bytes_per_second: float) -> str:
-    for unit in ("B/s", "kB/s", "MB/s"):
-        if bytes_per_second < 1000:
-            return f"{bytes_per_second:.1f} {unit}"
-        bytes_per_second /= 1000
-    return f"{bytes_per_second:.2f} GB/s"

@@ -1,7 +1,7 @@
 """How a snapshot of a channel looks on one screen; the ring first.
 
-This file draws what it is handed (view.read_status) and looks at nothing itself, neither at a channel nor at the
-clock: so the same snapshot always makes the same picture. At 80 columns it takes at most 24 lines, as long as the
+This file draws what it is handed (status.look) and looks at nothing itself, neither at a channel nor at the clock: so
+the same snapshot always makes the same picture. At 80 columns and 8 slots it takes at most 24 lines, as long as the
 key path fits one of them; at 40 it is as complete.
 """
 
@@ -10,21 +10,24 @@ from __future__ import annotations
 import io
 import os
 import time
-from bisect import bisect
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.channel.ending import Ending
 from common.layout import HALF_MADE
-from common.words import plural
+from common.show.ring import ring_rows, slot_lines
+from common.words import amount, plural
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 # Columns: from WIDE on, segment and semaphores stand side by side; more than WIDEST only pulls things apart, and with
 # fewer than NARROWEST there would be no room for the longest id.
-WIDE, WIDEST, NARROWEST = 76, 100, 40
-CELLS_WIDE, CELLS_NARROW = 32, 8  # of the picture of the slots, at most: 64-bit numbers fit beside it
+WIDE, WIDEST, NARROWEST = 76, 120, 40
+LEFT = 36  # the segment's, at least: a picture that lives must not jump
+BESIDE_RATE, SECONDS_NARROW = 56, 8  # columns beside the picture of the rate; how many it has at least
+_HEIGHTS, _PLAIN_HEIGHTS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
 # Who sleeps on which semaphore; nobody ever does on `writers`.
 _SLEEPERS = {
@@ -36,29 +39,76 @@ _SLEEPERS = {
 _HEALTHY = ("not_begun", "going_on", "over")
 
 
-def draw(status: dict[str, Any], *, now: float, plain: bool, color: bool, width: int | None = None) -> str:
-    """The snapshot on one screen; `plain` is in ASCII, a `width` of None is the terminal's, COLUMNS, or 80."""
-    from rich.console import Console
-    from rich.table import Table
+class Moved(NamedTuple):
+    """What went through while somebody watched: bytes in each of the last seconds, and in all."""
 
-    drawn = io.StringIO()
-    console = Console(file=drawn, force_terminal=color, highlight=False, width=width)
-    console.width = min(max(console.width, NARROWEST), WIDEST)
+    seconds: tuple[int, ...]  # the newest last
+    total: int
+
+
+def draw(
+    status: dict[str, Any],
+    *,
+    now: float,
+    plain: bool,
+    color: bool,
+    width: int | None = None,
+    height: int | None = None,
+    moved: Moved | None = None,
+) -> str:
+    """The snapshot on one screen; `plain` is in ASCII, a `width` of None is the terminal's, COLUMNS, or 80.
+
+    With a `height` as many slots are shown as it leaves room for. What `moved` makes it a frame of --watch.
+    """
+    console = _console(color, width)
     wide = console.width >= WIDE
-    title = f"channel {status['channel']} of {printable(status['key_path'], plain)} (not atomic)"
-    console.print(title, style="bold", markup=False, emoji=False)
-    console.print(_grid(_slot_rows(status["header"], CELLS_WIDE if wide else CELLS_NARROW, plain)))
-    console.print(_grid(_people_rows(status), verdict="green" if status["ending"] in _HEALTHY else "red"))
+    above = _lines(console, _title(status, plain, moved), _grid(ring_rows(status["header"], wide, plain)))
+    rows = [*_people_rows(status), *_moved_rows(moved, console.width, plain)]
+    below = _lines(console, _grid(rows, verdict="green" if status["ending"] in _HEALTHY else "red"))
     segment, semaphores = _grid(_segment_rows(status, now)), _semaphore_table(status["semaphores"])
-    if wide:
-        both = Table.grid(padding=(0, 2, 0, 0))
-        both.add_column()
-        both.add_column(no_wrap=True)
-        both.add_row(segment, semaphores)
-        console.print("", both, sep="\n")
-    else:
-        console.print(segment, semaphores, sep="")
-    return "".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines())
+    objects = _lines(console, *((_side_by_side(segment, semaphores),) if wide else (segment, semaphores)))
+    room = None if height is None else height - len(above) - len(below) - len(objects)
+    slots = _lines(console, *slot_lines(status, room, console.width, wide=wide, whole=console.width == WIDEST))
+    gap = [""] if wide and (room is None or len(slots) < room) else []
+    lines = [*above, *slots, *below, *gap, *objects]
+    if moved and height is not None and len(lines) > height:
+        lines[height - 1 :] = ["(a larger window shows more)"]
+    return _text(lines)
+
+
+def draw_message(
+    status: dict[str, Any], text: str, *, plain: bool, color: bool, moved: Moved, width: int | None = None
+) -> str:
+    """A frame of --watch without a snapshot: `text` says why. Of `status` only key path and channel are needed."""
+    console = _console(color, width)
+    rows = [("state", printable(text, plain)), *_moved_rows(moved, console.width, plain)]
+    return _text(_lines(console, _title(status, plain, moved), _grid(rows)))
+
+
+def _console(color: bool, width: int | None) -> Console:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), force_terminal=color, highlight=False, width=width)
+    console.width = min(max(console.width, NARROWEST), WIDEST)
+    return console
+
+
+def _lines(console: Console, *drawn: RenderableType) -> list[str]:
+    with console.capture() as captured:
+        for one in drawn:
+            console.print(one)
+    return captured.get().splitlines()
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _title(status: dict[str, Any], plain: bool, moved: Moved | None) -> Text:
+    from rich.text import Text
+
+    how = "not atomic" if moved is None else "live; q leaves"
+    return Text(f"channel {status['channel']} of {printable(status['key_path'], plain)} ({how})", style="bold")
 
 
 def _grid(rows: list[tuple[str, ...]], **styles: str) -> Table:
@@ -75,6 +125,16 @@ def _grid(rows: list[tuple[str, ...]], **styles: str) -> Table:
     return grid
 
 
+def _side_by_side(*tables: Table) -> Table:
+    from rich.table import Table
+
+    both = Table.grid(padding=(0, 2, 0, 0))
+    both.add_column(min_width=LEFT)
+    both.add_column(no_wrap=True)
+    both.add_row(*tables)
+    return both
+
+
 def _semaphore_table(semaphores: dict[str, Any]) -> Table:
     from rich.table import Table
 
@@ -86,27 +146,6 @@ def _semaphore_table(semaphores: dict[str, Any]) -> Table:
         asleep = "-" if lost or found["asleep"] is None else str(found["asleep"])
         table.add_row(name, str(found["id"]), lost or str(found["value"]), asleep)
     return table
-
-
-def _slot_rows(header: dict[str, Any], most: int, plain: bool) -> list[tuple[str, ...]]:
-    """The slots as they lie in the segment, several to a cell when they are more than `most`; and what fills them."""
-    slots, head, tail, unread = (header[name] for name in ("slot_count", "head", "tail", "unread"))
-    published, consumed = f"{head} published", f"{tail} consumed"
-    if not 0 <= unread <= slots or not slots:
-        return [("slots", f"unread {unread}, which cannot be drawn"), ("tail", consumed), ("head", published)]
-    cells = min(slots, most)
-    full, partly, free = "#+." if plain else "█▒░"
-    edges = [cell * slots // cells for cell in range(cells + 1)]
-    first, behind = tail % slots, tail % slots + unread  # beyond the last slot it goes on at the first
-    picture = ""
-    for start, stop in pairwise(edges):
-        there = sum(max(0, min(stop, end) - max(start, begin)) for begin, end in ((first, behind), (0, behind - slots)))
-        picture += free if not there else full if there == stop - start else partly
-    text = f"unread {unread}" + {0: ": empty", slots: ": full"}.get(unread, "")
-    if cells < slots and most == CELLS_WIDE:  # where it is narrow it would take lines that 24 do not have
-        text += f" ({slots / cells:.3g} a cell)"
-    pointers = (" " * bisect(edges, number % slots) + "^" for number in (tail, head))
-    return [("slots", f"[{picture}]", text), ("tail", next(pointers), consumed), ("head", next(pointers), published)]
 
 
 def _people_rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -125,12 +164,32 @@ def _people_rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
     # On what is gone nobody is.
     hidden = any(found["asleep"] is None and found.get("errno") != "ENOENT" for found in semaphores.values())
     return [
+        ("so far", f"{header['head']} published (head), {header['tail']} consumed (tail){_records(status)}"),
         ("writing", status["turns"]["writer_turn"]),
         ("reading", status["turns"]["reader_turn"]),
         ("writers", writers),
         ("asleep", ", ".join(asleep) or ("not known" if hidden else "nobody")),
         ("verdict", _verdict(status)),
     ]
+
+
+def _records(status: dict[str, Any]) -> str:
+    """How many records ended in what was published, by the fragment that was published last."""
+    newest = status["newest"]
+    if not newest or "damage" in newest:
+        return ""
+    return f"; {plural(newest['record'] + newest['records'], 'record')}"
+
+
+def _moved_rows(moved: Moved | None, width: int, plain: bool) -> list[tuple[str, ...]]:
+    """The last whole second, those before it as a picture, the busiest of them, and all that went by."""
+    if moved is None:
+        return []
+    heights = _PLAIN_HEIGHTS if plain else _HEIGHTS
+    seconds = moved.seconds[-max(width - BESIDE_RATE, SECONDS_NARROW) :]
+    most = max(moved.seconds)
+    picture = "".join(heights[-(-second * (len(heights) - 1) // max(most, 1))] for second in seconds)
+    return [("rate", f"{amount(seconds[-1])}/s [{picture}] at most {amount(most)}/s; {amount(moved.total)} seen")]
 
 
 def _verdict(status: dict[str, Any]) -> str:
@@ -153,22 +212,26 @@ def _segment_rows(status: dict[str, Any], now: float) -> list[tuple[str, ...]]:
     segment, header = status["segment"], status["header"]
     slots = "" if status["damage"] else f", {plural(header['slot_count'], 'slot')} of {header['slot_size']}"
     dest = " (dest: it goes with the last detach)" if segment["marked_for_removal"] else ""
-    times = (("attached", "attach_time"), ("detached", "detach_time"), ("changed", "change_time"))
     return [
         ("segment", f"{'' if isinstance(segment['id'], str) else 'id '}{segment['id']}, key {status['key']}"),
         ("size", f"{segment['size']} B{slots}"),
         ("owner", f"uid {segment['uid']}, gid {segment['gid']}, mode {segment['mode']}"),
-        *_who_rows(segment, dest),
-        *((label, _as_people_say(segment[name], now)) for label, name in times if segment[name] is not None),
+        *_who_rows(segment, dest, now),
+        ("changed", _as_people_say(segment["change_time"], now)),
     ]
 
 
-def _who_rows(segment: dict[str, Any], dest: str) -> list[tuple[str, ...]]:
-    """Who made it and how many have it; of a family that counts nobody, whether anybody has."""
+def _who_rows(segment: dict[str, Any], dest: str, now: float) -> list[tuple[str, ...]]:
+    """Who made it, how many have it, who came and went; of a family that counts nobody, whether anybody has."""
     if isinstance(segment["attached"], bool):
         return [("attached", f"{'in use' if segment['attached'] else 'nobody'}{dest}")]
     creator = f"uid {segment['creator_uid']}, gid {segment['creator_gid']}, pid {segment['creator_pid']}"
-    return [("creator", creator), ("nattch", f"{segment['attached']}{dest}, last pid {segment['last_pid']}")]
+    came, went = (_as_people_say(segment[name], now) for name in ("attach_time", "detach_time"))
+    return [
+        ("creator", creator),
+        ("nattch", f"{segment['attached']}{dest}, last pid {segment['last_pid']}"),
+        ("attached", f"{came}, detached {went}"),
+    ]
 
 
 def _as_people_say(then: float, now: float) -> str:

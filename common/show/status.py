@@ -1,4 +1,4 @@
-"""What there is, for a person or a program: reader.py --status. How it looks is screen.py's.
+"""What there is, for a person or a program: reader.py --status, and each frame of --watch. How it looks is screen.py's.
 
 A view shows one snapshot and never touches the ring. It takes no turn, so the snapshot is not atomic: head, tail and
 the semaphores may have moved between one look and the next. An onlooker does not see itself: what IPC_STAT says is
@@ -24,12 +24,15 @@ from common.cli.sinks import StreamSink
 from common.cli.talk import Talk, state_of
 from common.errors import BadSegment, ChannelError
 from common.ipc.calls import key_text
-from common.ipc.family import ChannelObjects
+from common.ipc.doorway import FlockDoorway
+from common.ipc.family import ChannelObjects, Family
 from common.ipc.lifecycle import find_channel
 from common.ipc.place import Place
 from common.layout import FINISHED, OPEN, REMOVED, SEMAPHORES, UNKNOWN, Header
+from common.show.slots import is_taken, read_newest, read_slots
 
 _STATES = {OPEN: "open", FINISHED: "finished", REMOVED: "removed"}
+_LOOKS = 10  # at a ring that moves: then what is seen may be of two moments
 _AS_THEY_ARE = (
     *("slot_count", "slot_size", "created_ns", "creator_pid", "writers_joined", "writers_left", "records_torn"),
     *("writer_pid", "reader_pid"),
@@ -38,20 +41,15 @@ _AS_THEY_ARE = (
 
 def show_status(options: argparse.Namespace, talk: Talk) -> int:
     """Show the ring, IPC_STAT and the semaphores. Raises CallFailed (ENOENT, EACCES), NotOurs."""
-    family, doorway = find_family(options, talk), find_doorway(options, talk)
-    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity(), family.keys)
-    with doorway:
-        objects = find_channel(family, place, observe=True)
-        try:
-            status = read_status(objects)
-        finally:
-            objects.detach()  # in the doorway: an onlooker must not pass for somebody who stays
+    status = look(find_family(options, talk), options, find_doorway(options, talk))
     if options.json:
         text = json.dumps(status, indent=2) + "\n"
     else:
         from common.show.screen import draw
 
-        text = draw(status, now=time.time(), plain=wants_ascii(), color=wants_color())
+        # On a terminal the prompt has the line below it.
+        height = (os.get_terminal_size(1).lines or 24) - 1 if os.isatty(1) else None
+        text = draw(status, now=time.time(), plain=wants_ascii(), color=wants_color(), height=height)
     put_out(text)
     return 0
 
@@ -70,8 +68,19 @@ def put_out(text: str) -> None:
         ) from None
 
 
+def look(family: Family, options: argparse.Namespace, doorway: FlockDoorway) -> dict[str, Any]:
+    """One snapshot, see read_status. Raises CallFailed (ENOENT, EACCES), ChannelError, TimedOut, BadSegment."""
+    place = Place.of(family.calls, options.key_path, options.channel, doorway.identity(), family.keys)
+    with doorway:
+        objects = find_channel(family, place, observe=True)
+        try:
+            return read_status(objects)
+        finally:
+            objects.detach()  # in the doorway: an onlooker must not pass for somebody who stays
+
+
 def wants_color() -> bool:
-    """Whether standard output is a terminal that shows colours, and they are wanted (no-color.org)."""
+    """Whether standard output is a terminal that shows colours to somebody who does not refuse them."""
     return os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
@@ -85,15 +94,23 @@ def wants_ascii() -> bool:
 def read_status(objects: ChannelObjects) -> dict[str, Any]:
     """The snapshot, of what find_channel found: plain values only.
 
-    `damage` is what is wrong with the header, None if nothing is; `ending` is the name of the verdict, None when
-    there is damage or when `writers` cannot be read.
+    `slots` are the slots from the tail on, as many as fit any screen, the one at the head among them, and `newest` is
+    the fragment published last. `damage` is what is wrong with the header, None if nothing is; `ending` is the name of
+    the verdict, None when there is damage or when `writers` cannot be read.
     """
     place, segment = objects.place, objects.describe()
     semaphores = {name: _read_semaphore(objects, index) for index, name in enumerate(SEMAPHORES)}
     header = _read_header(objects)
-    ending = damage = None
+    slots: list[dict[str, Any]] = []
+    ending = newest = damage = None
     try:
-        ending = _judge(objects, header, marked=segment["marked_for_removal"], alive=semaphores["writers"]["value"])
+        ring = Ring(objects.memory)
+        try:
+            header, slots, newest = _read_ring(objects, ring, semaphores)
+            alive = semaphores["writers"]["value"]
+            ending = _judge(ring, header, marked=segment["marked_for_removal"], alive=alive)
+        finally:
+            ring.release()
     except BadSegment as error:
         damage = str(error)
     return {
@@ -103,6 +120,8 @@ def read_status(objects: ChannelObjects) -> dict[str, Any]:
         "segment": segment,
         "semaphores": semaphores,
         "header": header,
+        "slots": slots,
+        "newest": newest,
         "turns": {
             turn: _holder(header[turn.replace("turn", "pid")], semaphores[turn])
             for turn in ("writer_turn", "reader_turn")
@@ -110,6 +129,24 @@ def read_status(objects: ChannelObjects) -> dict[str, Any]:
         "ending": ending.name.lower() if ending else None,
         "damage": damage,
     }
+
+
+def _read_ring(
+    objects: ChannelObjects, ring: Ring, semaphores: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any] | None]:
+    """The header, and the slots that go with it: once more when the tail moved, or a slot may be filled anew by now.
+
+    Raises BadSegment.
+    """
+    for _ in range(_LOOKS):
+        header = _read_header(objects)
+        head, tail = header["head"], header["tail"]
+        if not 0 <= header["unread"] <= ring.slot_count or head == UNKNOWN:
+            raise BadSegment(f"head {head} and tail {tail} contradict each other ({ring.slot_count} slots)")
+        slots, newest = read_slots(ring, header, semaphores), read_newest(ring, head)
+        if ring.header.tail == tail:
+            break
+    return header, slots, newest
 
 
 def _read_header(objects: ChannelObjects) -> dict[str, Any]:
@@ -149,25 +186,18 @@ def _holder(pid: int, semaphore: dict[str, Any]) -> str:
     """Who has a turn, by the pid that the header notes, and what has become of that process as far as /proc tells."""
     if pid:
         return f"pid {pid}{state_of(pid)}"
-    taken = semaphore.get("locked", semaphore["value"] == 0)
-    return "somebody who is not noted" if taken else "nobody"
+    return "somebody who is not noted" if is_taken(semaphore) else "nobody"
 
 
-def _judge(objects: ChannelObjects, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:
+def _judge(ring: Ring, header: dict[str, Any], *, marked: bool, alive: int | None) -> Ending | None:
     """The verdict on these facts; None when it would rest on writers that cannot be counted. Raises BadSegment."""
-    ring = Ring(objects.memory)
-    try:
-        head, tail, unread = header["head"], header["tail"], header["unread"]
-        if not 0 <= unread <= ring.slot_count or head == UNKNOWN:
-            raise BadSegment(f"head {head} and tail {tail} contradict each other ({ring.slot_count} slots)")
-        state = ring.header.state
-        joined = ring.header.count_joined()
-        left = ring.header.count_left() + header["records_torn"]
-        # A live writer may be filling that slot anew; and only at the end does it matter how the last record stands.
-        at_the_end = state == OPEN and alive == 0 and unread == 0 and head > 0
-        unfinished = at_the_end and not ring.read_slot(head - 1).ends_record
-    finally:
-        ring.release()
+    head, unread = header["head"], header["unread"]
+    state = ring.header.state
+    joined = ring.header.count_joined()
+    left = ring.header.count_left() + header["records_torn"]
+    # A live writer may be filling that slot anew; and only at the end does it matter how the last record stands.
+    at_the_end = state == OPEN and alive == 0 and unread == 0 and head > 0
+    unfinished = at_the_end and not ring.read_slot(head - 1).ends_record
     possible = {
         judge(Facts(state, marked, joined, left, live, unread, unfinished))
         for live in ((True, False) if alive is None else (alive > 0,))
