@@ -3,7 +3,7 @@
 
     python reader.py                    records to standard output, until the last writer is gone
     python reader.py --output PATH      into a file
-    python reader.py --status           what there is, without consuming it
+    python reader.py --status           what there is, without consuming it; --watch: as it moves
     python reader.py --doctor           what would go wrong here
 
 The flow is the lab's: open, attach, read, detach, remove. Either side may start first.
@@ -42,6 +42,10 @@ def main(talk: Talk) -> int:
         from common.show.doctor import show_doctor
 
         return show_doctor(options, talk)
+    if options.watch:
+        from common.show.watch import watch
+
+        return watch(options, talk)
     sink = StreamSink(1) if options.output is None else open_output(options.output, Patience(options.timeout, talk))
     family, doorway = find_family(options, talk), find_doorway(options, talk)
     place = find_place(options, family, doorway, talk)

@@ -133,8 +133,11 @@ def write(
 def wait(end: WriteEnd, options: Options, talk: Talk) -> None:
     """Stay until all is read: with --wait, and where what nobody has attached is destroyed."""
     if not options.wait:
-        if not (end.unread() and end.objects.goes_with_us()):
+        if not end.unread():
             return
+        with end.doorway:  # outside of it an onlooker might pass for somebody who stays
+            if not end.objects.goes_with_us():
+                return
         talk.error(
             "kernel.shm_rmid_forced is 1: the kernel destroys a segment with its last detach, and what is in it;"
             " waiting until all is read"

@@ -156,6 +156,7 @@ def test_the_readers_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "status": False,
         "doctor": False,
         "json": False,
+        "watch": False,
     }
 
 
@@ -170,6 +171,7 @@ def test_the_readers_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("reader", "--output O --resume --count 3 --follow --keep"),
         ("reader", "--status --json"),
         ("reader", "--doctor --json"),
+        ("reader", "--watch --quiet --no-progress --channel 3"),
     ],
 )
 def test_a_command_line_that_makes_sense(monkeypatch: pytest.MonkeyPatch, program: str, arguments: str) -> None:
@@ -215,6 +217,11 @@ def test_a_command_line_that_makes_sense(monkeypatch: pytest.MonkeyPatch, progra
         ("reader", "--status --count 1", "--status and --count do not go together"),
         ("reader", "--status --attach-at 4096", "--status and --attach-at do not go together"),
         ("reader", "--status --output O", "--status and --output do not go together"),
+        ("reader", "--watch --status", "--watch and --status do not go together"),
+        ("reader", "--watch --json", "--watch and --json do not go together"),
+        ("reader", "--watch --follow", "--watch and --follow do not go together"),
+        ("reader", "--watch --timeout 0", "--watch and --timeout do not go together"),
+        ("reader", "--watch --trace", "--watch and --trace do not go together"),
         ("reader", "--count 0", "argument --count: '0' is not a whole number, 1 or more"),
         ("reader", "a message", "unrecognized arguments: a message"),
     ],

@@ -72,7 +72,7 @@ FLOORS = (
         "cli.control",
     },
     {
-        *("show.slots", "show.ring", "show.screen", "show.status"),
+        *("show.slots", "show.ring", "show.screen", "show.status", "show.terminal", "show.watch"),
         *("show.findings", "show.channels", "show.here", "show.doctor"),
     },
 )
@@ -140,6 +140,7 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "show.channels": {"show.findings", "show.status"},
     "show.here": {"show.findings", "show.status"},
     "show.doctor": {"show.channels", "show.findings", "show.here", "show.screen", "show.status"},
+    "show.watch": {"show.screen", "show.status", "show.terminal"},
 }
 # Who knows the operating system, and who draws.
 ONLY_IN = {
@@ -244,6 +245,7 @@ TESTED_IN = {
     **dict.fromkeys(("cli.leaving", "words"), "test_cli"),
     **dict.fromkeys(("channel.ring", "geometry"), "test_layout"),
     "show.slots": "test_status",
+    "show.terminal": "test_watch",
     "show.ring": "test_screen",
     "notes": "test_layout",
     "ipc.calls": "test_sysv_calls",

@@ -213,6 +213,7 @@ def _reader_parser() -> argparse.ArgumentParser:
     what.add_argument("--keep", action="store_true", help="remove nothing at the end")
     instead = parser.add_argument_group("instead of receiving")
     instead.add_argument("--status", action="store_true", help="show segment, semaphores and header; consume nothing")
+    instead.add_argument("--watch", action="store_true", help="--status ten times a second on a terminal; q leaves")
     instead.add_argument("--doctor", action="store_true", help="show what would go wrong here, and what was left")
     instead.add_argument("--json", action="store_true", help="--status or --doctor for a program")
     add_common_options(parser)
@@ -223,8 +224,10 @@ def reader_options() -> argparse.Namespace:
     """The reader's command line. Exits with 2 when it makes no sense."""
     parser = _reader_parser()
     options = _parse(parser, _writer_parser)
-    _refuse_together(parser, options, "doctor", "status", "output", "resume", "count", "follow", "keep", "attach_at")
-    _refuse_together(parser, options, "status", "output", "resume", "count", "follow", "keep", "attach_at")
+    receiving = ("output", "resume", "count", "follow", "keep", "attach_at")
+    _refuse_together(parser, options, "status", *receiving)
+    _refuse_together(parser, options, "doctor", "status", *receiving)
+    _refuse_together(parser, options, "watch", "status", "doctor", "json", *receiving, "timeout", "trace")
     options.output = _path_or_none(options.output)
     if options.resume and options.output is None:
         parser.error("--resume needs --output: only a file can be cut back to what was received")

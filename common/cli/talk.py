@@ -109,11 +109,11 @@ class Talk(Listener):
         (self.error if news.lost else self.say)(news.text)
 
     def error(self, text: str) -> None:
-        """One line that is always said. What is to be typed, `writer.py --remove`, acts on our own channel."""
-        self.write_line(f"{self.program}: {self.addressed(text)}")
+        """One line that is always said."""
+        self.write_line(f"{self.program}: {self.to_be_typed(text)}")
 
-    def addressed(self, text: str) -> str:
-        """The text, with what leads each command in it to our own channel."""
+    def to_be_typed(self, text: str) -> str:
+        """The text, in which what is to be typed, `writer.py --remove`, acts on our own channel."""
         if not self.channel_options:
             return text
         return re.sub(_COMMAND, lambda command: f"`{command[1]}{self.channel_options}`", text)

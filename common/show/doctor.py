@@ -43,7 +43,7 @@ def show_doctor(options: argparse.Namespace, talk: Talk) -> int:
     surveys, libraries = _load_surveys(talk)
     channels = _look_around(surveys, options, patience)
     here, exists = check_here(surveys.get(options.ipc), options, patience)
-    here = [finding._replace(text=talk.addressed(finding.text)) for finding in here]
+    here = [finding._replace(text=talk.to_be_typed(finding.text)) for finding in here]
     found = [finding.weigh(options.ipc, exists=exists) for finding in (*_check_machine(), *libraries, *here)]
     stops = sum(finding.mark == STOP for finding in found)
     if options.json:

@@ -120,6 +120,7 @@ def _grid(rows: list[tuple[str, ...]], **styles: str) -> Table:
     grid.add_column(width=8, no_wrap=True, style="bold")
     for _ in rows[0][2:]:
         grid.add_column(no_wrap=True, style="cyan")  # the picture
+    grid.add_column(overflow="fold")  # a path may be one long word
     for row in rows:
         grid.add_row(*map(Text, row), style=styles.get(row[0]))
     return grid

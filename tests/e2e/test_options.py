@@ -498,6 +498,7 @@ READER_USAGE = [
     ["--status", "--output", ""],
     ["--status", "--follow"],
     ["--status", "--keep"],
+    ["--watch", "--timeout", "1"],
 ]
 
 
