@@ -19,9 +19,9 @@ class Terminals:
         self._pair = pair
         self._opened: list[pexpect.spawn] = []
 
-    def run(self, program: str, *arguments: object) -> pexpect.spawn:
+    def run(self, program: str, *arguments: object, term: str = "xterm") -> pexpect.spawn:
         """`program` alone at a terminal."""
-        return self._open(self._pair.command(program, *arguments))
+        return self._open(self._pair.command(program, *arguments), term)
 
     def shell(self) -> pexpect.spawn:
         """A shell with job control, at its prompt."""
@@ -42,13 +42,13 @@ class Terminals:
         for terminal in self._opened:
             terminal.close(force=True)
 
-    def _open(self, command: list[str]) -> pexpect.spawn:
+    def _open(self, command: list[str], term: str = "xterm") -> pexpect.spawn:
         terminal = pexpect.spawn(
             command[0],
             command[1:],
             cwd=str(self._pair.directory),
             # ENV names a start file of sh; a person's own must not matter here.
-            env={**os.environ, "TERM": "xterm", "PS1": SHELL_PROMPT, "ENV": ""},
+            env={**os.environ, "TERM": term, "PS1": SHELL_PROMPT, "ENV": ""},
             dimensions=(24, 250),
             encoding="utf-8",
             timeout=PATIENCE,
