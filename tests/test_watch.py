@@ -25,7 +25,7 @@ from common.ipc.sysv import SysvObjects
 from common.layout import PAGE
 from common.show.screen import WIDEST, draw
 from common.show.status import read_status
-from common.show.watch import REMEMBERED, History, Others, _Frames, _look
+from common.show.watch import REMEMBERED, Frames, History, Others, look_anew
 from tests.families import both
 from tests.fuzz.crafted import falsified_channel, opened
 from tests.fuzz.test_programs import Lie, named_lies
@@ -42,12 +42,12 @@ def options_of(key_path: Path, family: Family) -> argparse.Namespace:
 
 
 @pytest.fixture
-def frames(key_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch) -> _Frames:
+def frames(key_path: Path, family: Family, monkeypatch: pytest.MonkeyPatch) -> Frames:
     """The frames of a terminal, in ASCII; so wide that the key path is in one piece."""
     monkeypatch.setattr("common.show.watch.terminal_size", lambda: (100, 24))
     monkeypatch.setattr("common.show.watch.wants_ascii", lambda: True)
     options, talk = options_of(key_path, family), Talk("reader")
-    return _Frames(options, find_family(options, talk), talk)
+    return Frames(options, find_family(options, talk), talk)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_what_went_through_a_real_channel(local: Local, key_path: Path, family: 
     sent = 0
     for data in (b"a message", b"x" * (2 * PAGE), b"another"):
         end.send(MessageSource(data))
-        history.add(_look(options, family), 0)
+        history.add(look_anew(options, family), 0)
         reader.receive(Collector())
         sent += len(data)
     assert history.moved().total == sent
@@ -159,7 +159,7 @@ def test_a_real_segment_looks_as_if_nobody_looked(key_path: Path, tmp_path: Path
     Pair(key_path, tmp_path).write("hello")
     options, others = options_of(key_path, find_family(options_of(key_path, POSIX), Talk("x"))), Others()
     family = find_family(options, Talk("reader"))
-    looks = [_look(options, family)["segment"] for _ in range(5)]
+    looks = [look_anew(options, family)["segment"] for _ in range(5)]
     first = dict(looks[0])
     assert looks[1]["last_pid"] == ME, "the kernel notes whoever looked last"
     for look in looks:
@@ -171,12 +171,12 @@ def test_a_real_segment_looks_as_if_nobody_looked(key_path: Path, tmp_path: Path
 # One frame after the other
 
 
-def says(frames: _Frames, text: str) -> bool:
+def says(frames: Frames, text: str) -> bool:
     """Whether the next one has this text, wherever it is broken into lines."""
     return "".join(text.split()) in "".join(frames.next().split())
 
 
-def test_none_yet_and_there_and_gone_and_there_again(frames: _Frames, local: Local) -> None:
+def test_none_yet_and_there_and_gone_and_there_again(frames: Frames, local: Local) -> None:
     for _ in range(2):
         assert says(frames, f"state waiting: {local.family.names.find}(")
         assert says(frames, ": ENOENT (No such file or directory): ") and says(frames, "; start `writer.py")
@@ -190,7 +190,7 @@ def test_none_yet_and_there_and_gone_and_there_again(frames: _Frames, local: Loc
         remove_objects(local.place, local.family)
 
 
-def test_what_it_says_while_somebody_keeps_the_doorway_shut(frames: _Frames, local: Local, key_path: Path) -> None:
+def test_what_it_says_while_somebody_keeps_the_doorway_shut(frames: Frames, local: Local, key_path: Path) -> None:
     local.writer()
     with key_path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -198,7 +198,7 @@ def test_what_it_says_while_somebody_keeps_the_doorway_shut(frames: _Frames, loc
     assert "unread 0" in frames.next()
 
 
-def test_a_key_path_that_was_replaced(frames: _Frames, local: Local, key_path: Path) -> None:
+def test_a_key_path_that_was_replaced(frames: Frames, local: Local, key_path: Path) -> None:
     """It has another key, and may go away altogether."""
     local.writer()
     key_path.rename(key_path.with_name("before"))
@@ -208,14 +208,14 @@ def test_a_key_path_that_was_replaced(frames: _Frames, local: Local, key_path: P
 
 
 @pytest.mark.skipif(not is_root(), reason="needs root, to become another user")
-def test_a_channel_that_we_may_not_read(frames: _Frames, local: Local) -> None:
+def test_a_channel_that_we_may_not_read(frames: Frames, local: Local) -> None:
     local.writer()
     with as_nobody():
         assert says(frames, "EACCES (Permission denied)")
     assert "unread 0" in frames.next()
 
 
-def test_what_rests_is_not_drawn_again(frames: _Frames, local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_rests_is_not_drawn_again(frames: Frames, local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     end = local.writer()
     monkeypatch.setattr("common.show.watch.time", argparse.Namespace(time=lambda: 5.0, monotonic=lambda: 5.0))
     frames.next()  # whose look the kernel notes
@@ -227,7 +227,7 @@ def test_what_rests_is_not_drawn_again(frames: _Frames, local: Local, monkeypatc
 
 @named_lies
 def test_no_lie_crashes_the_onlooker(
-    frames: _Frames, key_path: Path, family: Family, lie: Lie, monkeypatch: pytest.MonkeyPatch
+    frames: Frames, key_path: Path, family: Family, lie: Lie, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with falsified_channel(key_path, *lie.stores, family=family):
         for columns, height in SIZES:
@@ -237,7 +237,7 @@ def test_no_lie_crashes_the_onlooker(
             assert max(map(len, shown)) <= min(columns, WIDEST)
 
 
-def test_no_garbage_crashes_the_onlooker(frames: _Frames, key_path: Path, family: Family) -> None:
+def test_no_garbage_crashes_the_onlooker(frames: Frames, key_path: Path, family: Family) -> None:
     """Whatever stands behind magic and geometry, in the header and in the slots, and whoever counts tokens."""
     chance, shown = random.Random(11), set[str]()
     with falsified_channel(key_path, family=family) as place:
@@ -272,7 +272,7 @@ def attached_to(there: Any) -> int:
 
 
 def test_an_onlooker_is_there_in_the_doorway_alone(
-    frames: _Frames, local: Local, key_path: Path, monkeypatch: pytest.MonkeyPatch
+    frames: Frames, local: Local, key_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody asks who else is attached, nor waits for anything that we could hold up by being stopped."""
     there = local.writer().objects
@@ -309,14 +309,14 @@ import argparse, sys, time
 from common.cli.leaving import find_family
 from common.cli.talk import Talk
 from common.errors import CallFailed
-from common.show.watch import _look
+from common.show.watch import look_anew
 options = argparse.Namespace(key_path=sys.argv[1], channel=0, ipc=sys.argv[2], timeout=None)
 family, said = find_family(options, Talk("reader")), False
 print("looking", flush=True)
 while True:
     time.sleep(0.005)
     try:
-        _look(options, family)
+        look_anew(options, family)
     except CallFailed:
         continue
     if not said:

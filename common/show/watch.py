@@ -36,7 +36,7 @@ def watch(options: argparse.Namespace, talk: Talk) -> int:
     family, doorway = find_family(options, talk), find_doorway(options, talk)
     find_place(options, family, doorway, talk)  # says the key, and what is wrong with the key path
     doorway.close()
-    frames = _Frames(options, family, talk)
+    frames = Frames(options, family, talk)
     with Terminal() as terminal:
         began = time.monotonic()
         while "q" not in terminal.pause(began + INTERVAL - time.monotonic()).lower():
@@ -45,7 +45,7 @@ def watch(options: argparse.Namespace, talk: Talk) -> int:
     return 0
 
 
-class _Frames:
+class Frames:
     """One picture after the other."""
 
     def __init__(self, options: argparse.Namespace, family: Family, talk: Talk) -> None:
@@ -68,7 +68,7 @@ class _Frames:
     def _find(self) -> dict[str, Any] | str:
         """The snapshot, or why there is none."""
         try:
-            status = _look(self._options, self._family)
+            status = look_anew(self._options, self._family)
         except TimedOut:
             return f"the doorway is shut: another process holds the lock on {self._options.key_path}"
         except (ChannelError, BadSegment, OSError, MemoryError) as error:
@@ -88,7 +88,7 @@ class _Frames:
         return draw_message(where, self._talk.to_be_typed(found), **style)
 
 
-def _look(options: argparse.Namespace, family: Family) -> dict[str, Any]:
+def look_anew(options: argparse.Namespace, family: Family) -> dict[str, Any]:
     """A key path that was replaced has another key: it is opened anew each time. Raises as look(), and OSError."""
     doorway = FlockDoorway(options.key_path, Patience(HEARTBEAT, Listener()))
     try:
