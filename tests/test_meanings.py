@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from common.errors import CallFailed
-from common.ipc.meanings import MEANING, format_failure, format_file_error
-from common.ipc.sysv_calls import _SemidDs, _ShmidDs
+from common.ipc.call_meanings import CALLS, CallMeaning
+from common.ipc.calls import Calls
+from common.ipc.doorway import FlockDoorway
+from common.ipc.meanings import (
+    ANSWER,
+    MEANING,
+    format_failure,
+    format_file_error,
+    kind_of,
+    meaning_of_call,
+    meaning_of_errno,
+    page_of,
+)
+from common.ipc.posix_call_meanings import POSIX_CALLS
+from common.ipc.posix_calls import PosixCalls
+from common.ipc.posix_meanings import POSIX_ANSWER, POSIX_MEANING
+from common.ipc.sysv_calls import SysvCalls, _SemidDs, _ShmidDs
 from common.ipc.trace import format_call
+from tests import test_posix_trace
 
 KEY = 0x01020AB3
 
@@ -92,6 +110,76 @@ def test_a_lost_semaphore_never_makes_anybody_throw_records_away() -> None:
 def test_an_unknown_failure_is_named_without_a_meaning() -> None:
     said = format_failure(CallFailed("shmget", ARGUMENTS["shmget"], errno.ENFILE))
     assert said == "shmget(0x01020ab3, 4096, 0600): ENFILE (Too many open files in system)"
+
+
+# Every call and every errno has its text
+
+ALL_ARGUMENTS = {
+    **test_posix_trace.ARGUMENTS,
+    **ARGUMENTS,
+    "sem_trywait": (1,),
+    "sem_getvalue": (1, 0),
+    "flock": (3, 6),
+}
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Each call with its docstring: the methods that make one have the prototype in it."""
+    methods = [value for calls in (Calls, SysvCalls, PosixCalls) for value in vars(calls).values() if callable(value)]
+    for text in [*(method.__doc__ or "" for method in methods), FlockDoorway.__doc__ or ""]:
+        for name in re.findall(r"(?:C:|, or) (?:int|void|key_t|sem_t) \*?(\w+)\(", " ".join(text.split())):
+            yield name, " ".join(text.split())
+
+
+def test_every_call_that_has_a_docstring_has_a_meaning() -> None:
+    names = {name for name, _ in documented()}
+    assert names >= {
+        "ftok",
+        "shmget",
+        "shmdt",
+        "semtimedop",
+        "flock",
+        "shm_open",
+        "sem_clockwait",
+        "sem_timedwait",
+        "mmap",
+    }
+    assert {kind.split()[0].rstrip(",") for kind in CALLS | POSIX_CALLS} == names | {"semtimedop"}
+    for name in names:
+        meaning_of_call(kind_of(name, ALL_ARGUMENTS[name]))
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in documented()}))
+def test_every_errno_that_a_call_is_said_to_have_has_a_meaning(name: str) -> None:
+    texts = [text for call, text in documented() if call == name]
+    numbers = {getattr(errno, symbol) for text in texts for symbol in re.findall(r"\bE[A-Z0-9]{3,}\b", text)}
+    answers = {number for kind, number in ANSWER | POSIX_ANSWER if re.match(rf"{name}\b", kind)}
+    missing = [number for number in numbers - answers if not meaning_of_errno(name, ALL_ARGUMENTS[name], number)]
+    assert [errno.errorcode[number] for number in missing] == []
+
+
+@pytest.mark.parametrize(("name", "text"), sorted(documented()), ids=lambda value: value if "(" not in value else "")
+def test_the_man_page_is_that_of_the_docstring(name: str, text: str) -> None:
+    assert f"see {page_of(name)}" in text
+
+
+@pytest.mark.parametrize("meaning", (CALLS | POSIX_CALLS).values(), ids=CALLS | POSIX_CALLS)
+def test_a_meaning_can_be_told_of_any_call(meaning: CallMeaning) -> None:
+    values = dict.fromkeys(("name", "role", "take", "give", "undo", "nattch", "then"), "x")
+    for text in meaning:
+        assert not re.search(r"[{}\n]", text.format(*"abcdef", **values))
+        assert text == text.strip() and not text.endswith(".")
+    assert len(meaning.what) > 10 and meaning.why
+
+
+@pytest.mark.parametrize(("kind", "number"), [*ANSWER, *POSIX_ANSWER])
+def test_an_answer_is_one_of_a_call_that_there_is(kind: str, number: int) -> None:
+    assert kind in CALLS | POSIX_CALLS and number in errno.errorcode
+
+
+def test_no_call_has_two_meanings() -> None:
+    assert not CALLS.keys() & POSIX_CALLS.keys()
+    assert not MEANING.keys() & POSIX_MEANING.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What a failed call means in this project and what to do about it; the man pages have the general wording.
 
-Loaded only by an error.
+call_meanings.py says what the calls do. Loaded only by an error and by --explain.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 import errno
 
 from common.errors import CallFailed
-from common.ipc.posix_meanings import POSIX_MEANING
+from common.ipc.call_meanings import CALLS, KINDS, CallMeaning
+from common.ipc.posix_call_meanings import POSIX_CALLS, POSIX_KINDS
+from common.ipc.posix_meanings import POSIX_ANSWER, POSIX_MEANING
 from common.ipc.trace import errno_name, format_call
+from common.typed import Any
 
 _ONLY_OWNER = (
     "only its owner, its creator or root may change or remove it (root with CAP_SYS_ADMIN, which a container's root"
@@ -62,6 +65,24 @@ MEANING = {
     " `writer.py --chmod MODE`",
     ("ftok", errno.ENOENT): "--key-path must name an existing file or directory",
     ("ftok", errno.EACCES): "a directory above --key-path cannot be searched; choose another --key-path",
+    ("ftok", errno.ENOTDIR): "a part of --key-path is a file and no directory; check the path",
+    ("ftok", errno.ELOOP): "the symbolic links in --key-path lead round in a circle; name the directory itself",
+    ("ftok", errno.ENAMETOOLONG): "--key-path is longer than this system allows; choose another",
+}
+
+# Whose man page has another name than the call; and what, as sem_..., is the C library's and no system call.
+_PAGES = {"semtimedop": "semop", **dict.fromkeys(("sem_trywait", "sem_clockwait", "sem_timedwait"), "sem_wait")}
+_LIBRARY = ("ftok", "shm_open", "shm_unlink", "posix_fallocate")
+
+# What an errno means that is an answer, with which the program goes on; by kind of call and errno.
+ANSWER = {
+    ("shmget, open", errno.ENOENT): "no segment has this key: a writer makes one, a reader looks again, others end",
+    ("semget IPC_CREAT", errno.EEXIST): "this key is taken: what a dead creator left is ours, all else is refused",
+    ("semop, take", errno.EAGAIN): "it has no token: where one is needed, we go to sleep until it comes",
+    ("semop, put back", errno.ERANGE): "it is full to SEMVMX (32767) and stays so: as many tokens wake anyone",
+    ("semtimedop", errno.EAGAIN): "no token came in this time: we look whether channel and others are still there",
+    ("semtimedop", errno.EINTR): "a signal woke us; nothing restarts this call (signal(7)), so we look and go on",
+    ("flock LOCK_EX", errno.EAGAIN): "somebody else is in the doorway, mostly for a moment: we try again",
 }
 _BY_ID = ("shmget", "shmat", "shmdt", "shmctl", "semget", "semctl", "semop")  # EINVAL of a POSIX call is no removal
 _WAS_REMOVED = (
@@ -78,20 +99,42 @@ _NO_SUCH_OWNER = (
 def format_failure(error: CallFailed) -> str:
     """The call, its errno by name, what that means here and what to do: one line."""
     said = f"{format_call(error.name, error.arguments)}: {errno_name(error.errno)} ({error.strerror})"
-    name = "semop" if error.name == "semtimedop" else error.name
-    meaning = MEANING.get((name, error.errno or 0)) or POSIX_MEANING.get((name, error.errno or 0))
-    if error.errno == errno.EINVAL and _is_set(error):
-        meaning = _NO_SUCH_OWNER
-    elif error.errno == errno.EIDRM or (error.errno == errno.EINVAL and not meaning and name in _BY_ID):
-        meaning = _WAS_REMOVED
+    meaning = meaning_of_errno(error.name, error.arguments, error.errno or 0)
     return f"{said}: {meaning}" if meaning else said
 
 
-def _is_set(error: CallFailed) -> bool:
-    """Whether the call was an IPC_SET."""
-    return (error.name == "shmctl" and error.arguments[1] == 1) or (
-        error.name == "semctl" and error.arguments[2] == "IPC_SET"
-    )
+def meaning_of_errno(name: str, arguments: tuple[Any, ...], number: int, *, goes_on: bool = False) -> str:
+    """What this errno of a call means and what to do; "" for one that nobody foresaw.
+
+    `goes_on`: to a program that may go on with it.
+    """
+    kind = kind_of(name, arguments)
+    if goes_on and (answer := ANSWER.get((kind, number)) or POSIX_ANSWER.get((kind, number))):
+        return answer
+    if number == errno.EINVAL and "IPC_SET" in kind:
+        return _NO_SUCH_OWNER
+    name = "semop" if name == "semtimedop" else name
+    meaning = MEANING.get((name, number)) or POSIX_MEANING.get((name, number), "")
+    if number == errno.EIDRM or (number == errno.EINVAL and not meaning and name in _BY_ID):
+        return _WAS_REMOVED
+    return meaning
+
+
+def kind_of(name: str, arguments: tuple[Any, ...]) -> str:
+    """What kind of call it is: which entry of CALLS or POSIX_CALLS it has."""
+    kind = KINDS.get(name) or POSIX_KINDS.get(name)
+    return kind(*arguments) if kind else name
+
+
+def page_of(name: str) -> str:
+    """The man page of a call, such as shmget(2)."""
+    page = _PAGES.get(name, name)
+    return f"{page}({3 if page in _LIBRARY or page.startswith('sem_') else 2})"
+
+
+def meaning_of_call(kind: str) -> CallMeaning:
+    """What a call of this kind does, and why."""
+    return CALLS[kind] if kind in CALLS else POSIX_CALLS[kind]
 
 
 _FILE_MEANING = {

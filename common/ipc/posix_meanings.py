@@ -1,6 +1,6 @@
 """What a failed POSIX call means in this project and what to do about it, as meanings.py does for System V.
 
-Loaded only by an error.
+Loaded only by an error and by --explain.
 """
 
 from __future__ import annotations
@@ -118,4 +118,21 @@ POSIX_MEANING = {
     ("sem_unlink", errno.ENOENT): "the semaphore was removed just now, by somebody else",
     ("sem_unlink", errno.ENAMETOOLONG): _NO_NAME,
     ("sem_close", errno.EINVAL): "there is no semaphore of ours at this address (any more)",
+}
+
+# What an errno means that is an answer, as ANSWER in meanings.py.
+_NO_TOKEN = "no token came until then: we look whether channel and others are still there"
+_WOKEN = "a signal woke us: we look and go on"
+POSIX_ANSWER = {
+    ("shm_open, open", errno.ENOENT): "no object has this name: a writer makes one, a reader looks again, others end",
+    ("lstat /dev/shm/shmpair", errno.ENOENT): "nothing has this name",
+    ("lstat /dev/shm/sem", errno.ENOENT): "nothing has this name: it was removed, or was never made",
+    ("sem_trywait", errno.EAGAIN): "it is 0: where a token is needed, we go to sleep until it comes",
+    ("sem_post", errno.EOVERFLOW): "it is full to SEM_VALUE_MAX and stays as it is: so many tokens wake anyone",
+    **{(call, errno.ETIMEDOUT): _NO_TOKEN for call in ("sem_clockwait", "sem_timedwait")},
+    **{(call, errno.EINTR): _WOKEN for call in ("sem_clockwait", "sem_timedwait")},
+    **{
+        ("fcntl F_WRLCK", number): "somebody else has the turn: we sleep until it is given back or its holder dies"
+        for number in (errno.EAGAIN, errno.EACCES)
+    },
 }

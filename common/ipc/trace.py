@@ -24,6 +24,7 @@ _OPEN_FLAGS = ((0o2, "O_RDWR"), (0o100, "O_CREAT"), (0o200, "O_EXCL"))
 _PROTECTIONS = ((1, "PROT_READ"), (2, "PROT_WRITE"))
 _MAP_FLAGS = ((0x1, "MAP_SHARED"), (0x2, "MAP_PRIVATE"), (0x10, "MAP_FIXED"), (0x20, "MAP_ANONYMOUS"))
 _LOCK_COMMANDS = {36: "F_OFD_GETLK", 37: "F_OFD_SETLK"}
+_FLOCK_OPERATIONS = ((2, "LOCK_EX"), (4, "LOCK_NB"), (8, "LOCK_UN"))
 _LOCK_KINDS = {0: "F_RDLCK", 1: "F_WRLCK", 2: "F_UNLCK"}
 _WHENCE = {0: "SEEK_SET", 1: "SEEK_CUR", 2: "SEEK_END"}
 _CLOCKS = {0: "CLOCK_REALTIME", 1: "CLOCK_MONOTONIC"}
@@ -37,24 +38,30 @@ def errno_name(number: int | None) -> str:
 
 def printer(write: Callable[[str], None]) -> Callable[[Call], None]:
     """Who hears of each call and writes a line, in strace's form."""
+    return lambda call: write(format_line(call))
 
-    def show(call: Call) -> None:
-        if call.errno:
-            result = f"-1 {errno_name(call.errno)} ({os.strerror(call.errno)})"
-        elif call.name in _ADDRESSES:
-            result = hex(call.result)
-        elif call.name == "ftok":
-            result = key_text(call.result)
-        else:
-            result = str(call.result)
-        write(f"{format_call(call.name, call.arguments)} = {result}")
 
-    return show
+def format_line(call: Call) -> str:
+    """The call and its result: shmget(0x01020ab3, 0, 0) = -1 ENOENT (No such file or directory)."""
+    if call.errno:
+        result = f"-1 {errno_name(call.errno)} ({os.strerror(call.errno)})"
+    elif call.name in _ADDRESSES:
+        result = hex(call.result)
+    elif call.name == "ftok":
+        result = key_text(call.result)
+    else:
+        result = str(call.result)
+    return f"{format_call(call.name, call.arguments)} = {result}"
 
 
 def format_call(name: str, arguments: tuple[Any, ...]) -> str:
     """The call as C would have it, with symbolic flags: shmget(0x01020ab3, 2101248, IPC_CREAT|IPC_EXCL|0660)."""
-    return f"{name}({', '.join(_FORMAT[name](*arguments))})"
+    return f"{name}({', '.join(format_arguments(name, arguments))})"
+
+
+def format_arguments(name: str, arguments: tuple[Any, ...]) -> list[str]:
+    """What stands between the parentheses, one text an argument."""
+    return _FORMAT[name](*arguments)
 
 
 def _flags(value: int, names: tuple[tuple[int, str], ...], octal_rest: bool = False) -> str:
@@ -178,6 +185,10 @@ def _moment(until: float) -> list[str]:
     return [f"{{tv_sec={int(until)}, tv_nsec={int(until % 1 * 1_000_000_000)}}}"]
 
 
+def _flock(fd: int, operation: int) -> list[str]:
+    return [str(fd), _flags(operation, _FLOCK_OPERATIONS)]
+
+
 def _fcntl(fd: int, command: int, lock: Any) -> list[str]:
     kind, whence = _LOCK_KINDS.get(lock.type, str(lock.type)), _WHENCE.get(lock.whence, str(lock.whence))
     asked = f", l_pid={lock.pid}" if command == 36 else ""
@@ -187,6 +198,7 @@ def _fcntl(fd: int, command: int, lock: Any) -> list[str]:
 
 _FORMAT: dict[str, Callable[..., list[str]]] = {
     "ftok": _ftok,
+    "flock": _flock,
     "shmget": _get,
     "shmat": _shmat,
     "shmdt": _shmdt,
