@@ -156,17 +156,14 @@ heading() {
     printf '\n%s== %s%s\n' "$bold" "$1" "$plain"
 }
 
-# prefix NAME COLOUR: what a program says behind "NAME |", the records it delivers behind "NAME >". Of a trace only the
-# shm calls, and once only what a reader asks again and again until there is a channel; what went wrong with a semaphore
-# is no trace, and is shown.
+# prefix NAME COLOUR: what a program says behind "NAME |", the lines of its trace too; the records it delivers behind
+# "NAME >".
 prefix() {
-    local line last=''
+    local line
     while IFS= read -r line || [ -n "$line" ]; do
-        [[ $line != shmget*ENOENT* || $line != "$last" ]] || continue
-        last=$line
         case $line in
-            sem*\(*\)\ =\ * | ftok\(*\)\ =\ *) ;;
-            writer:\ * | reader:\ * | shm*\(*) printf '%s%-8s |%s %s\n' "$2" "$1" "$plain" "${line#*: }" ;;
+            writer:\ * | reader:\ *) printf '%s%-8s |%s %s\n' "$2" "$1" "$plain" "${line#*: }" ;;
+            \#\ * | ftok\(*\)\ =\ * | shm*\(*\)\ =\ *) printf '%s%-8s |%s %s\n' "$2" "$1" "$plain" "$line" ;;
             *) printf '%s%-8s >%s %s%s%s\n' "$2" "$1" "$plain" "$bold" "$line" "$plain" ;;
         esac
     done
@@ -273,7 +270,7 @@ show_message() {
     reader
     wait_all
     show_ours
-    heading "2. The same, reader first; and what both ask of the kernel (--trace, here only its shm calls)"
+    heading "2. The same, reader first; and what both ask of the kernel (--trace)"
     reader --quiet --trace
     writer --quiet --trace again
     wait_all

@@ -122,7 +122,8 @@ COMMON_DEFAULTS = {
     "attach_at": None,
     "timeout": None,
     "quiet": False,
-    "trace": False,
+    "trace": None,
+    "explain": False,
     "no_progress": False,
 }
 
@@ -164,6 +165,7 @@ def test_the_readers_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     ("program", "arguments"),
     [
         ("writer", "a message --wait --verify --timeout 1 --trace"),
+        ("writer", "--explain --trace=all hello"),
         ("writer", "--file F --resume --wait"),
         ("writer", "--chmod 600 --chown root"),
         ("writer", "--lines --exclusive --slots 2 --slot-size 1M --mode 600"),
@@ -179,8 +181,29 @@ def test_a_command_line_that_makes_sense(monkeypatch: pytest.MonkeyPatch, progra
 
 
 @pytest.mark.parametrize(
+    ("arguments", "trace"),
+    [
+        ("--trace hello", "lab"),
+        ("hello --trace", "lab"),
+        ("--trace=lab hello", "lab"),
+        ("--trace=all hello", "all"),
+        ("--explain hello", "lab"),
+        ("--explain --trace=all hello", "all"),
+        ("--trace -- hello", "lab"),
+        ("hello", None),
+    ],
+)
+def test_trace_takes_no_message(monkeypatch: pytest.MonkeyPatch, arguments: str, trace: str | None) -> None:
+    options = parse("writer", arguments, monkeypatch)
+    assert (options.trace, options.message) == (trace, ["hello"])
+    assert options.explain is ("--explain" in arguments)
+
+
+@pytest.mark.parametrize(
     ("program", "arguments", "complaint"),
     [
+        ("writer", "--trace=hello", "argument --trace/--trace=lab: ignored explicit argument 'hello'"),
+        ("reader", "--trace all", "unrecognized arguments: all"),
         ("writer", "hello --file F", "MESSAGE and --file do not go together"),
         ("writer", "hello --lines", "MESSAGE and --lines do not go together"),
         ("writer", "hello --remove", "--remove and MESSAGE do not go together"),

@@ -64,6 +64,8 @@ FLOORS = (
     },
     {
         "cli.options",
+        "cli.explain",
+        "cli.tracer",
         "cli.talk",
         "cli.run",
         "cli.tally",
@@ -131,6 +133,8 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
         *("ipc.family", "ipc.place", "ipc.survey"),
         *("ipc.posix", "ipc.posix_calls", "ipc.posix_objects"),
     },
+    "cli.tracer": {"cli.explain"},
+    "cli.talk": {"cli.tracer"},
     "cli.run": {"cli.talk"},
     "cli.tally": {"cli.talk"},
     "cli.leaving": {"cli.options", "cli.talk", "cli.run"},

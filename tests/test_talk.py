@@ -200,12 +200,30 @@ def test_what_is_lost_is_said_with_quiet_too(capfd: pytest.CaptureFixture[str], 
     assert capfd.readouterr().err == "reader: a record is torn\n" + ("" if quiet else "reader: going on\n")
 
 
-def test_trace_shows_each_call_with_quiet_too(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("trace", ["lab", "all"])
+def test_trace_shows_calls_with_quiet_too(capfd: pytest.CaptureFixture[str], trace: str) -> None:
     talk = Talk("writer")
-    talk.obey(argparse.Namespace(quiet=True, trace=True))
+    talk.obey(argparse.Namespace(quiet=True, trace=trace, explain=False))
     assert talk.call
     talk.call(Call("shmdt", (4096,), 0, 0))
-    assert capfd.readouterr().err == "shmdt(0x1000) = 0\n"
+    talk.call(Call("semop", (7, 1, 0), 0, 0))
+    assert capfd.readouterr().err == "shmdt(0x1000) = 0\n" + (
+        "semop(7, [{0, 1, 0}], 1) = 0\n" if trace == "all" else ""
+    )
+
+
+def test_what_was_counted_is_said_before_anything_else(capfd: pytest.CaptureFixture[str]) -> None:
+    talk = Talk("reader")
+    talk.obey(argparse.Namespace(quiet=False, trace="all", explain=False))
+    assert talk.call
+    for waited in (0.1, 0.2, 0.3, 1.0):
+        talk.call(Call("semop", (7, -1, 0), -1, errno.EAGAIN))
+        talk.wait(Reason("nobody", missing=True), waited)
+    assert capfd.readouterr().err == (
+        "semop(7, [{0, -1, 0}], 1) = -1 EAGAIN (Resource temporarily unavailable)\n"
+        "# the last call 3 times more, while waiting\n"
+        "reader: nobody\n"
+    )
 
 
 # The segment, and the first record on its way

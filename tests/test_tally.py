@@ -19,7 +19,7 @@ from common.geometry import Geometry
 from common.layout import FIRST, LAST, PAGE, SlotHeader
 from tests.in_process import Collector, Died, Local, Script, stream, take_all
 
-OPTIONS = argparse.Namespace(quiet=False, no_progress=False, trace=False)
+OPTIONS = argparse.Namespace(quiet=False, no_progress=False, trace=None)
 
 # The summary
 

@@ -137,7 +137,21 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     said = parser.add_argument_group("what is said")
     said.add_argument("--timeout", metavar="SECONDS", type=seconds_option, help="give up (124) after waiting so long")
     said.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    said.add_argument("--trace", action="store_true", help="show every IPC call, in strace's form")
+    # The value only behind "=": a MESSAGE may follow.
+    said.add_argument(
+        *("--trace", "--trace=lab"),
+        action="store_const",
+        const="lab",
+        help="show the calls on the shared memory, in strace's form, and each store and load",
+    )
+    said.add_argument(
+        "--trace=all",
+        dest="trace",
+        action="store_const",
+        const="all",
+        help="the semaphores, the doorway and the looks while waiting, too",
+    )
+    said.add_argument("--explain", action="store_true", help="--trace, and below each line what it means")
     said.add_argument("--no-progress", action="store_true", help="no progress bar on a terminal")
 
 
@@ -246,6 +260,8 @@ def _parse(parser: argparse.ArgumentParser, other: Callable[[], argparse.Argumen
             if option.startswith("-") and option in has:
                 parser.error(f"{parser.prog} has no {option}; {theirs.prog} has it")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if options.explain and options.trace is None:
+        options.trace = "lab"
     if options.ipc == "posix" and options.attach_at is not None:
         parser.error("--attach-at is shmat's: with --ipc posix the kernel chooses where mmap puts the object")
     return options

@@ -13,6 +13,7 @@ from common.channel.listener import Listener, News, Reason, Step
 from common.geometry import Geometry
 from common.ipc.family import ChannelObjects, Names
 from common.layout import ABORTED, SlotHeader
+from common.typed import Any
 from common.words import plural
 
 # A wait shorter than this is nothing to talk about, in seconds.
@@ -51,6 +52,7 @@ class Talk(Listener):
         self.before_text = ""  # what takes a progress bar away
         self.where = ""  # the key and the path, once they are known
         self.channel_options = ""  # what leads a command to our channel, where that is not the default
+        self.tracer: Any = None  # what --trace asked for
         self._slots = 0, Geometry(1, 0)  # the segment's address, and how it is divided, once it is attached
         self._about = ""  # to be done: the store or load that will be shown
         self._told = ""  # of a missing side, in this wait
@@ -60,12 +62,13 @@ class Talk(Listener):
         self._last_words = LAST_WORDS
 
     def obey(self, options: argparse.Namespace) -> None:
-        """--quiet and --trace."""
+        """--quiet, --trace and --explain."""
         self.quiet = options.quiet
         if options.trace:
-            from common.ipc.trace import printer
+            from common.cli.tracer import Tracer
 
-            self.call = printer(self.write_line)
+            self.tracer = Tracer(self.write_lines, everything=options.trace == "all", explain=options.explain)
+            self.call, self.step = self.tracer.call, self.tracer.step
 
     def attached(self, objects: ChannelObjects, geometry: Geometry) -> None:
         """How the segment came about and where it is now; from now on the first store or load is shown."""
@@ -77,11 +80,13 @@ class Talk(Listener):
         )
         self.say(f"{names.attach}: attached it at {objects.address:#x}")
         self._slots = objects.address, geometry
+        if self.tracer:
+            self.tracer.attached(objects.memory, objects.address, geometry)
         self.show_next()
 
     def show_next(self) -> None:
-        """Show the next store or load of a record, too."""
-        if not self.quiet:
+        """Show the next store or load of a record, too; --trace shows them all."""
+        if not self.quiet and not self.tracer:
             self.step = self._show
 
     def _show(self, step: Step, number: int, slot: SlotHeader | None) -> None:
@@ -110,6 +115,8 @@ class Talk(Listener):
 
     def error(self, text: str) -> None:
         """One line that is always said."""
+        if self.tracer:
+            self.tracer.flush()
         self.write_line(f"{self.program}: {self.to_be_typed(text)}")
 
     def to_be_typed(self, text: str) -> str:
@@ -129,7 +136,11 @@ class Talk(Listener):
 
     def write_line(self, text: str) -> None:
         """One line, whatever is in the names that it mentions."""
-        self.write(text.translate(_CONTROL) + "\n")
+        self.write_lines(text)
+
+    def write_lines(self, *lines: str) -> None:
+        """Lines that stay together."""
+        self.write("".join(f"{line.translate(_CONTROL)}\n" for line in lines))
 
     def write(self, text: str) -> None:
         """Raw text to standard error, in one write so that lines of several processes do not mix."""
@@ -167,6 +178,8 @@ class Talk(Listener):
 
     def wait(self, reason: Reason, waited: float) -> None:
         """Heard at each heartbeat of a wait: says once what it waits for, a missing side soon, anything else later."""
+        if self.tracer:
+            self.tracer.looked()
         if waited < WORTH_SAYING:
             self._told = ""
         elif reason.missing and reason.text != self._told:

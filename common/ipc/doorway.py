@@ -10,7 +10,7 @@ import fcntl
 import os
 import signal
 
-from common.channel.listener import Reason
+from common.channel.listener import Call, Reason
 from common.channel.patience import Patience
 
 # The signals that end a program: held back while it is inside.
@@ -19,6 +19,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 class FlockDoorway:
     """`with doorway:` is the critical section; signals that would end us, and what is told, wait outside it.
+
+    C: int flock(int fd, int operation), with LOCK_EX | LOCK_NB and LOCK_UN; see flock(2). EAGAIN: somebody is inside.
 
     The file stays open for the life of the object, so the doorway still works when the path is deleted under it.
     Raises OSError when `path` cannot be opened for reading; entering it raises TimedOut.
@@ -39,12 +41,20 @@ class FlockDoorway:
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._patience.listener.hold()
+            self._tell(fcntl.LOCK_EX | fcntl.LOCK_NB)
             return self
         except BaseException as error:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+            if isinstance(error, OSError):
+                self._tell(fcntl.LOCK_EX | fcntl.LOCK_NB, error.errno or 0)
             if not isinstance(error, BlockingIOError):
                 raise
         return None
+
+    def _tell(self, operation: int, number: int = 0) -> None:
+        """The call that was made, for --trace=all."""
+        if self._patience.listener.call is not None:
+            self._patience.listener.call(Call("flock", (self._file, operation), -1 if number else 0, number))
 
     def _why_closed(self) -> Reason:
         return Reason(f"waiting for the lock on {self._path}, which another process holds", missing=True)
@@ -52,6 +62,7 @@ class FlockDoorway:
     def __exit__(self, *exc_info: object) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._tell(fcntl.LOCK_UN)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)  # a signal that has waited raises here
         finally:
             self._patience.listener.release()

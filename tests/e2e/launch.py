@@ -37,12 +37,12 @@ def start_stopped(pair: Pair, moment: str, program: str, *arguments: object) -> 
 
 
 class SingleStepped:
-    """A program that cannot run on while nobody listens: its --trace goes into a pipe with room for one line."""
+    """A program that cannot run on while nobody listens: its --trace=all goes into a pipe with room for one line."""
 
     def __init__(self, pair: Pair, program: str, *arguments: object) -> None:
         self._pipe, its_end = os.pipe2(os.O_DIRECT)  # each write is a packet, and each packet takes a page
         fcntl.fcntl(its_end, fcntl.F_SETPIPE_SZ, 4096)
-        self.child = pair.start(program, "--trace", *arguments, stderr=its_end)
+        self.child = pair.start(program, "--trace=all", *arguments, stderr=its_end)
         os.close(its_end)
 
     def line(self) -> str:

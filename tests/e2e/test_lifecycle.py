@@ -90,11 +90,11 @@ class TestSimultaneousStart:
 
 
 @slow_over_posix
-@pytest.mark.parametrize(("where", "least"), [("write_line", 25), ("release", 2)], ids=["call", "open doorway"])
+@pytest.mark.parametrize(("where", "least"), [("write_lines", 25), ("release", 2)], ids=["call", "open doorway"])
 def test_writer_leaves_at_any_step_of_the_reader(pair: Pair, where: str, least: int) -> None:
     """Whichever call of the reader it falls on: the data arrives, and one of the two removes the channel.
 
-    Each call is told to write_line(), in the doorway too; release() is told that the doorway has opened.
+    Each call is told to write_lines(), in the doorway too; release() is told that the doorway has opened.
     """
     step = 1
     while leave_at(pair, f"{where}:{step}"):
@@ -110,7 +110,7 @@ def leave_at(pair: Pair, moment: str) -> bool:
     writer.stdin.write(b"hello\n")
     writer.stdin.flush()
     wait_until(lambda: value_of(pair, "full_slots"), "the line's arrival in the segment")
-    reader = start_stopped(pair, moment, "reader", "--trace", "--count", 1)
+    reader = start_stopped(pair, moment, "reader", "--trace=all", "--count", 1)
     stopped = reader.poll() is None
     writer.stdin.close()
     writer.stdin = None

@@ -7,15 +7,21 @@ The two differ only in notation, and each function here removes one difference:
     0x10006e7, 000, 0660, NULL       the same number in several notations
     semctl(7, 0, GETVAL, NULL)       an argument that the command does not use
     {shm_perm={uid=0, ...}, ...}     of struct shmid_ds and semid_ds, --trace shows what the lab is about
+
+What --trace=all counts while waiting is as many calls; --trace leaves out what repeats the call before.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import NamedTuple
 
-WATCHED = "%ipc,exit_group"  # exit_group: the log is complete
-NAMES = "shmget|shmat|shmdt|shmctl|semget|semop|semtimedop|semctl"
+WATCHED = "%ipc,flock,exit_group"  # exit_group: the log is complete
+NAMES = "shmget|shmat|shmdt|shmctl|semget|semop|semtimedop|semctl|flock"
+_LAB = ("shmget", "shmat", "shmdt", "shmctl")  # of these, --trace without more
+_COUNTED = re.compile(r"# the last (?:(\d+) calls|call) (\d+) times? more, while waiting")
 _LINE = re.compile(rf"(?:\d+ +)?({NAMES})\((.*)\) += (-?\w+)(?: (E\w+) \([\w ]+\)(?: \(INJECTED\))?)?")
 _STAT_FIELDS = ("uid", "gid", "mode", "segsz", "nattch")
 _SET_FIELDS = ("uid", "gid", "mode")  # all that IPC_SET takes from its struct
@@ -32,15 +38,41 @@ class Call(NamedTuple):
 
 def calls_in(text: str) -> list[Call]:
     """The calls among the lines of a --trace or of strace's output, in order."""
-    return [_parse(match) for match in map(_LINE.fullmatch, text.splitlines()) if match]
+    return all_of(text, lambda line: _parse(match) if (match := _LINE.fullmatch(line)) else None)
 
 
-def calls_seen(log: str, shown: list[Call]) -> list[Call]:
-    """What --trace should have shown, from the log of strace: `shown`, if it told the truth."""
+def all_of(text: str, parse: Callable[[str], Call | None]) -> list[Call]:
+    """The calls among the lines, each as often as it was made."""
+    found: list[Call] = []
+    for line in text.splitlines():
+        call = parse(line)
+        if call:
+            found.append(call)
+        elif counted := _COUNTED.fullmatch(line):
+            found += found[-int(counted[1] or 1) :] * int(counted[2])
+    return found
+
+
+def calls_seen(log: str, shown: list[Call], *, lab: bool = False) -> list[Call]:
+    """What --trace=all should have shown, or with `lab` --trace, from the log of strace: `shown`, if it is true."""
     lines = [line for line in log.splitlines() if "(" in line and "exit_group(" not in line]
     happened = calls_in("\n".join(lines))
     assert len(happened) == len(lines), "a line of strace's was not understood"
+    doorways = doorways_of([*happened, *shown])
+    happened = [call for call in happened if call.name != "flock" or call.arguments.partition(",")[0] in doorways]
+    if lab:
+        happened = once(call for call in happened if call.name in _LAB)
     return [as_shown(*pair) for pair in zip(happened, shown, strict=False)] + happened[len(shown) :]
+
+
+def doorways_of(calls: Iterable[Call]) -> set[str]:
+    """The descriptors of key paths: an output file is locked, too, and never unlocked."""
+    return {call.arguments.partition(",")[0] for call in calls if call.name == "flock" and "LOCK_UN" in call.arguments}
+
+
+def once(calls: Iterable[Call]) -> list[Call]:
+    """The calls without those that are the one before again."""
+    return [call for call, _ in groupby(calls)]
 
 
 def _parse(match: re.Match[str]) -> Call:

@@ -14,6 +14,8 @@ found by what it touches: a path in /dev/shm, a descriptor of one, or an address
     sem_post                           futex FUTEX_WAKE when somebody sleeps
     sem_trywait, sem_getvalue          none: the token is in memory that we have mapped
     fstat, lstat                       newfstatat, where there is no system call of this name
+
+The doorway's flock is on the key path, which is no object, and is told as it is.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tests.lab.calls import Call, decimal
+from tests.lab.calls import Call, all_of, decimal, doorways_of, once
 
 WATCHED = "%file,%desc,%memory,futex,exit_group"  # of these, whatever touches an object; exit_group: it is complete
 
-_SHOWN = re.compile(r"((shm|sem)_\w+|f?chmod|[fl]chown|[fl]stat|ftruncate|posix_fallocate|mmap|munmap|close|fcntl)\(.*")
+_SHOWN = re.compile(
+    r"((shm|sem)_\w+|f?chmod|[fl]chown|[fl]stat|ftruncate|posix_fallocate|mmap|munmap|close|fcntl|flock)\(.*"
+)
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\w+|\?)(?: (E\w+))?(?: \(.*\))?")
 _OBJECTS = "/dev/shm/"
 _SEMAPHORES = "/dev/shm/sem."
@@ -38,6 +42,19 @@ _ADDED_FLAGS = ("O_NOFOLLOW", "O_CLOEXEC")  # by shm_open and sem_open
 _STAT_FIELDS = ("st_ino", "st_mode", "st_nlink", "st_uid", "st_gid", "st_size")
 _READING = ("lseek", "pread64")  # is it blank? A look into the file, which is no call on an object
 _AS_THEY_ARE = ("ftruncate", "fchmod", "chmod", "fchown", "lchown", "fcntl")
+# What --trace shows without more: the calls on the object.
+_LAB = (
+    "shm_open",
+    "ftruncate",
+    "posix_fallocate",
+    "mmap",
+    "munmap",
+    "shm_unlink",
+    "fstat",
+    "fchmod",
+    "fchown",
+    "close",
+)
 _WAITS = ("sem_clockwait", "sem_timedwait")
 _NO_SYSTEM_CALL = ("sem_getvalue", "sem_trywait", "sem_post", *_WAITS)  # unless somebody has to sleep
 _DEADLINE = re.compile(r"\{tv_sec=(\d+), tv_nsec=(\d+)\}")
@@ -62,16 +79,23 @@ class _SystemCall(NamedTuple):
 
 def calls_in(text: str) -> list[Call]:
     """The calls among the lines of a --trace, in order."""
-    lines = [line for line in text.splitlines() if _SHOWN.fullmatch(line)]
-    return [_call(match) for match in map(_LINE.fullmatch, lines) if match]
+    matches = {line: _LINE.fullmatch(line) for line in text.splitlines() if _SHOWN.fullmatch(line)}
+    found: list[Call] = []
+    for call in all_of(text, lambda line: _call(match) if (match := matches.get(line)) else None):
+        again = any(call is before for before in found)  # counted: until which moment it waited, nobody says
+        found.append(call._replace(arguments=_DEADLINE.sub("", call.arguments)) if again else call)
+    return found
 
 
-def calls_seen(log: str, shown: list[Call]) -> list[Call]:
-    """What --trace should have shown, from the log of strace: `shown`, if it told the truth.
+def calls_seen(log: str, shown: list[Call], *, lab: bool = False) -> list[Call]:
+    """What --trace=all should have shown, or with `lab` --trace, from the log of strace: `shown`, if it is true.
 
     Only `shown` knows the calls that made no system call, and the name in one that never came to it.
     """
-    rest = deque(_Library().told(_lines(log)))
+    happened = _Library().told(_lines(log))
+    doorways = doorways_of([*happened, *shown])
+    happened = [call for call in happened if call.name != "flock" or call.arguments.partition(",")[0] in doorways]
+    rest = deque(once(filter(_is_of_the_lab, happened)) if lab else happened)
     told = []
     for call in shown:
         if call.name in _NO_SYSTEM_CALL:
@@ -79,6 +103,10 @@ def calls_seen(log: str, shown: list[Call]) -> list[Call]:
         elif rest:
             told.append(_as_shown(rest.popleft(), call))
     return told + list(rest)
+
+
+def _is_of_the_lab(call: Call) -> bool:
+    return call.name in _LAB or (call.name == "lstat" and _SEMAPHORES not in call.arguments)
 
 
 def sleeps_in(log: str) -> list[str]:
@@ -120,6 +148,8 @@ def _as_slept(call: Call, rest: deque[Call]) -> Call:
 def _for_it(futex: Call, call: Call) -> bool:
     """Whether it is of this semaphore, and until the same moment: a wait that finds a token has no sleep of its own."""
     same = futex.arguments.partition(", ")[0] == call.arguments.partition(", ")[0]
+    if call.name in _WAITS and not _DEADLINE.search(call.arguments):  # it was counted
+        return same
     return same and abs(_deadline(futex.arguments) - _deadline(call.arguments)) < _ROUNDED
 
 
@@ -152,6 +182,8 @@ class _Library:
         return [call for line in lines if self._touches(line) for call in self._tell(line)]
 
     def _touches(self, line: _SystemCall) -> bool:
+        if line.name == "flock":
+            return True
         if line.name == "mmap":
             fd = line.arguments.split(", ")[4]
             return fd in self._open or line.first in self._mapped
@@ -163,6 +195,8 @@ class _Library:
             self._open.add(line.result)
         if line.name == "close":
             self._open.discard(line.first)
+        if line.name == "flock":
+            return [_as_call(line, line.name, line.arguments)]
         if self._opening or (line.paths() and self._begins_sem_open(line)):
             return self._sem_open(line)
         name, _, arguments = (line.name, "", line.arguments.removeprefix("AT_FDCWD, "))

@@ -1,7 +1,8 @@
-"""--trace is the truth: strace, watching the same run from outside, saw exactly these calls in this order.
+"""--trace=all is the truth: strace, watching the same run from outside, saw exactly these calls in this order.
 
-Every System V call counts (strace's %ipc), and every system call that touches an object of POSIX (library.py), so a
-call that we make and do not show fails the test as well as one that we show with other arguments or another result.
+Every System V call counts (strace's %ipc), every system call that touches an object of POSIX (library.py), and the
+doorway's flock, so a call that we make and do not show fails the test as well as one that we show with other arguments
+or another result. --trace is the same of the calls on the shared memory, each once where it comes again and again.
 """
 
 from __future__ import annotations
@@ -78,26 +79,27 @@ POSIX_SCENARIOS = {name: runs for name, runs in SCENARIOS.items() if name not in
 VIEWS = {"sysv": calls, "posix": library}
 
 
-def _start(pair: Pair, run: Run, log: str, *options: str) -> subprocess.Popen[bytes]:
+def _start(pair: Pair, run: Run, log: str, *options: str, trace: str = "--trace=all") -> subprocess.Popen[bytes]:
     watched = strace("-f", "-o", log, "-e", "abbrev=none", "-e", f"trace={VIEWS[pair.ipc].WATCHED}", *options)
-    return start(pair.under(*watched), run.program, "--trace", *run.arguments)
+    return start(pair.under(*watched), run.program, trace, *run.arguments)
 
 
-def _check(pair: Pair, run: Run, done: Finished, log: str) -> list[Call]:
+def _check(pair: Pair, run: Run, done: Finished, log: str, *, lab: bool = False) -> list[Call]:
     assert done.code == run.code, done
     view = VIEWS[pair.ipc]
     shown: list[Call] = view.calls_in(done.err)
-    assert shown == view.calls_seen((pair.directory / log).read_text(), shown)
+    assert shown == view.calls_seen((pair.directory / log).read_text(), shown, lab=lab)
     return shown
 
 
 @families("scenario", list(SCENARIOS), list(POSIX_SCENARIOS))
-def test_what_trace_shows_is_what_happened(pair: Pair, scenario: str) -> None:
+@pytest.mark.parametrize("trace", ["--trace=all", "--trace"])
+def test_what_trace_shows_is_what_happened(pair: Pair, scenario: str, trace: str) -> None:
     (pair.directory / "payload").write_bytes(os.urandom(FILE_SIZE))
     for number, run in enumerate((SCENARIOS | POSIX_SCENARIOS)[scenario]):
         log = f"strace.{number}"
-        done = ended(_start(pair, run, log), b"one\ntwo\nthree\n")
-        assert _check(pair, run, done, log)
+        done = ended(_start(pair, run, log, trace=trace), b"one\ntwo\nthree\n")
+        assert _check(pair, run, done, log, lab=trace == "--trace")
     pair.read("--timeout", "0")  # what a scenario leaves is read, so that nothing stays
     if pair.status():
         pair.write("--remove")
@@ -201,10 +203,11 @@ def test_the_call_that_a_signal_ends_is_shown_too(pair: Pair) -> None:
 
 # What no transfer can do without.
 NEEDED = {
-    "sysv": {"shmget", "shmat", "shmdt", "shmctl", "semget", "semop", "semctl"},
+    "sysv": {"shmget", "shmat", "shmdt", "shmctl", "semget", "semop", "semctl", "flock"},
     "posix": {
         *("shm_open", "shm_unlink", "ftruncate", "posix_fallocate", "mmap", "munmap", "close", "fstat", "lstat"),
         *("sem_open", "sem_close", "sem_unlink", "sem_post", "sem_trywait", "sem_getvalue", "fcntl", "fchmod", "chmod"),
+        "flock",
     },
 }
 
