@@ -115,9 +115,7 @@ class Talk(Listener):
 
     def error(self, text: str) -> None:
         """One line that is always said."""
-        if self.tracer:
-            self.tracer.flush()
-        self.write_line(f"{self.program}: {self.to_be_typed(text)}")
+        self.write_lines(*(self.tracer.flush() if self.tracer else ()), f"{self.program}: {self.to_be_typed(text)}")
 
     def to_be_typed(self, text: str) -> str:
         """The text, in which what is to be typed, `writer.py --remove`, acts on our own channel."""

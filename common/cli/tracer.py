@@ -38,7 +38,7 @@ class Tracer:
     def __init__(self, write: Write, *, everything: bool, explain: bool) -> None:
         self._write = write
         self._everything = everything
-        self._repeats: _NotTwice | _Counted = _Counted(write) if everything else _NotTwice(write)
+        self._repeats: _NotTwice | _Counted = _Counted() if everything else _NotTwice()
         self._explainer = None
         if explain:
             from common.cli.explain import Explainer
@@ -55,14 +55,17 @@ class Tracer:
 
     def call(self, call: Call) -> None:
         """A call has returned."""
-        self._show_move()
+        lines = self._done()
         if self._everything or _on_the_segment(call):
             line = format_line(call)
-            self._repeats.add(line, [line, *(self._explainer.explain(call) if self._explainer else [])])
+            lines += self._repeats.add(line, [line, *(self._explainer.explain(call) if self._explainer else [])])
+        if lines:
+            self._write(*lines)
 
     def step(self, step: Step, number: int, slot: SlotHeader | None) -> None:
         """A step is about to happen; it is over when the next one is about to happen, or has made a call."""
-        self._show_move()
+        if done := self._done():
+            self._write(*done)
         if step is Step.PUT_OUT:
             self._put_out = slot
         elif slot and step in _SHOWN and not slot.flags & ABORTED:
@@ -92,19 +95,21 @@ class Tracer:
         at = PAGE + number % max(self._geometry.slot_count, 2) * SLOT.size + TAKEN_OFFSET
         return int.from_bytes(self._memory[at : at + 4], sys.byteorder)
 
-    def _show_move(self) -> None:
-        if self._about:
-            lines, self._about = self._about(), None
-            self._repeats.flush()
-            self._write(*lines)
+    def _done(self) -> list[str]:
+        """The lines of a store or load that is done now, if there was one on its way."""
+        if self._about is None:
+            return []
+        lines, self._about = self._about(), None
+        return [*self._repeats.flush(), *lines]
 
     def looked(self) -> None:
         """A heartbeat of a wait: what is called until the next one is one look."""
-        self._repeats.looked()
+        if lines := self._repeats.looked():
+            self._write(*lines)
 
-    def flush(self) -> None:
-        """Something else will be said: before it, what was counted."""
-        self._repeats.flush()
+    def flush(self) -> list[str]:
+        """What is to be said before anything else is said."""
+        return self._repeats.flush()
 
 
 def _on_the_segment(call: Call) -> bool:
@@ -130,52 +135,49 @@ def quote(data: bytes) -> str:
 class _NotTwice:
     """Leaves out a call that is the last one again, with the same result."""
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
+    def __init__(self) -> None:
         self._last = ""
 
-    def add(self, line: str, lines: list[str]) -> None:
-        """A call, and what is to be written of it."""
-        if line != self._last:
-            self._last = line
-            self._write(*lines)
+    def add(self, line: str, lines: list[str]) -> list[str]:
+        """A call, and the lines of it; those to be written now."""
+        again, self._last = line == self._last, line
+        return [] if again else lines
 
-    def looked(self) -> None:
+    def looked(self) -> list[str]:
         """Nothing is counted."""
+        return []
 
-    def flush(self) -> None:
+    def flush(self) -> list[str]:
         """Nothing is held back."""
+        return []
 
 
 class _Counted:
     """Counts the looks that are the one before again. A look is what was called between two heartbeats of a wait."""
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
+    def __init__(self) -> None:
         self._look: list[str] = []  # the calls since the last heartbeat
         self._before: list[str] = []  # the look that this one may repeat, empty while there is none
-        self._held: list[list[str]] = []  # of this look: what is to be written if it does not
+        self._held: list[str] = []  # of this look: the lines to be written if it does not
         self._times = 0
 
-    def add(self, line: str, lines: list[str]) -> None:
-        """A call, and what is to be written of it."""
+    def add(self, line: str, lines: list[str]) -> list[str]:
+        """A call, and the lines of it; those to be written now."""
         # A wait until a moment of the clock has another one each time.
         self._look.append(re.sub(r"\{tv_sec=\d+, tv_nsec=\d+\}", "", line))
         del self._look[:-_LONGEST_LOOK]  # where nobody waits, it has no end
         length = len(self._look)
         if any(self._before[at : at + length] == self._look for at in range(len(self._before) - length + 1)):
-            self._held.append(lines)
-            return
-        self.flush()
-        self._before = []
-        self._write(*lines)
+            self._held += lines
+            return []
+        before, self._before = self.flush(), []
+        return [*before, *lines]
 
-    def looked(self) -> None:
-        """A heartbeat."""
-        if not self._count():
-            self.flush()
-            self._before = self._look
-        self._look = []
+    def looked(self) -> list[str]:
+        """A heartbeat; the lines to be written now."""
+        lines = [] if self._count() else self.flush()
+        self._before, self._look = self._look or self._before, []
+        return lines
 
     def _count(self) -> bool:
         """Whether this look was the one before again, which may have begun before the wait did."""
@@ -183,20 +185,19 @@ class _Counted:
             return False
         self._before = self._look
         self._times += 1
-        self._held.clear()
+        self._held = []
         return True
 
-    def flush(self) -> None:
-        """Write what was counted, and what was held back."""
+    def flush(self) -> list[str]:
+        """What was counted, and what was held back."""
+        lines = []
         if self._count():
             self._look = []
         if self._times:
-            calls = len(self._before)
-            these = "the last call" if calls == 1 else f"the last {calls} calls"
-            self._write(f"# {these} {plural(self._times, 'time')} more, while waiting")
+            calls = "the last call" if len(self._before) == 1 else f"the last {len(self._before)} calls"
+            lines = [f"# {calls} {plural(self._times, 'time')} more, while waiting"]
             self._times = 0
         if self._held:
-            self._before = []
-        for lines in self._held:
-            self._write(*lines)
-        self._held.clear()
+            lines += self._held
+            self._before, self._held = [], []
+        return lines
