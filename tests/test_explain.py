@@ -58,11 +58,11 @@ def stat(attached: int, mode: int = 0o660) -> Call:
         ([stat(0), ATTACH, stat(3), DETACH], "nattch 3 -> 2"),
         (
             [stat(0), ATTACH, REMOVE],
-            'it is marked ("dest" in ipcs -m), and its key is free at once; nattch 1: it goes when that is 0',
+            'it is marked ("dest" in ipcs -m), its key is free at once; nattch 1: it goes when that is 0',
         ),
         (
             [stat(0), REMOVE],
-            'it is marked ("dest" in ipcs -m), and its key is free at once; nattch 0: nobody has it any more and it is'
+            'it is marked ("dest" in ipcs -m), its key is free at once; nattch 0: nobody has it any more and it is'
             " marked, so the kernel frees it now",
         ),
         (
@@ -221,6 +221,13 @@ def test_it_is_as_wide_as_the_terminal(pair: Pair, columns: int) -> None:
     below = [line for line in lines if line.startswith("#   ")]
     assert below and max(map(len, below)) < columns
     assert max(map(len, below)) > min(columns, 120) * 0.75
+    assert pair.read("--quiet").out == b"hello\n"
+
+
+def test_in_a_pipe_each_text_is_one_line(pair: Pair) -> None:
+    said = pair.write("--quiet", "--explain", "hello").err.splitlines()
+    assert not [line for line in said if line.startswith("#     ")]
+    assert max(map(len, said)) > 160
     assert pair.read("--quiet").out == b"hello\n"
 
 

@@ -7,6 +7,7 @@ what has changed in the kernel, what its errno means. What was said before is no
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 
 from common.channel.listener import Call
@@ -38,7 +39,7 @@ class Explainer:
         meaning = meaning_of_call(kind)
         values = {**self._about(call), **self._follow(call, kind)}
         lines = self._once("what", f"{page_of(call.name)}: {meaning.what}")
-        lines += self._once("why", meaning.why.format(**values))
+        lines += self._once("why", meaning.why.format(**values).removesuffix(": "))
         if call.errno:
             said = meaning_of_errno(call.name, call.arguments, call.errno, goes_on=True)
             return lines + self._once("errno", f"{errno_name(call.errno)}: {said}" if said else "")
@@ -120,11 +121,11 @@ def _at_nobody(marked: bool) -> str:
 
 
 def _wrap(label: str, text: str) -> list[str]:
-    """Behind its label, as wide as the terminal; nothing for no text."""
+    """Behind its label, as wide as the terminal; one line where there is none, and nothing for no text."""
     try:
         width = os.get_terminal_size(2).columns
     except OSError:
-        width = 100
+        width = sys.maxsize
     return textwrap.wrap(
         text,
         max(width - 1, 40),

@@ -69,7 +69,7 @@ CALLS = {
     "shmctl IPC_RMID": CallMeaning(
         "marks the segment for removal; its memory goes when nobody has it attached any more",
         "all is read and no writer is left, or --remove asked for it; without it the segment would stay",
-        'it is marked ("dest" in ipcs -m), and its key is free at once; {nattch}{then}',
+        'it is marked ("dest" in ipcs -m), its key is free at once; {nattch}{then}',
     ),
     "semget IPC_CREAT": CallMeaning(
         "makes a set of one semaphore with this key and returns its id",
