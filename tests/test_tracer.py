@@ -285,6 +285,18 @@ def test_the_bytes_are_where_the_trace_says(pair: Pair) -> None:
         assert not re.search(r"^(sem|flock|fcntl)", said, re.MULTILINE), said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "loaded"),
+    [([], set()), (["--trace"], {"tracer"}), (["--trace=all"], {"tracer"}), (["--explain"], {"tracer", "explain"})],
+)
+def test_it_is_loaded_only_when_asked_for(pair: Pair, arguments: list[str], loaded: set[str]) -> None:
+    command = pair.command("writer", *arguments, "hello")
+    done = finish(pair.spawn([command[0], "-X", "importtime", *command[1:]]))
+    assert set(re.findall(r"common\.cli\.(tracer|explain)$", done.err, re.MULTILINE)) == loaded
+    assert ("common.ipc.meanings" in done.err) is ("explain" in loaded)
+    assert pair.read("--quiet").out == b"hello\n"
+
+
 @both
 def test_who_waits_for_a_channel_asks_in_one_line(pair: Pair) -> None:
     for trace, lines in (("--trace", 2), ("--trace=all", 4)):

@@ -41,7 +41,7 @@ CALLS = {
         "a segment of {1} bytes is there, nattch 0",
     ),
     "shmget, open": CallMeaning(
-        "finds the segment with this key and returns its id; a size of 0 takes any, the mode is what we ask for",
+        "finds the segment with this key and returns its id; a size of 0 takes any, the mode is the rights we want",
         "to join the channel, or to look at it, if there is one",
     ),
     "shmat": CallMeaning(
