@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import struct
-import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from common.cli.tracer import WIDTH, Tracer, quote
 from common.geometry import Geometry
 from common.layout import ABORTED, FIRST, LAST, LINES, PAGE, SLOT, TAKEN_OFFSET, SlotHeader
 from tests.families import both
-from tests.helpers import Pair, finish
+from tests.helpers import Pair, finish, wait_until
 
 GEOMETRY = Geometry(2, PAGE)
 ADDRESS = 0x7F0000000000
@@ -297,31 +298,38 @@ def test_it_is_loaded_only_when_asked_for(pair: Pair, arguments: list[str], load
     assert pair.read("--quiet").out == b"hello\n"
 
 
+def sleeps_of(pid: int) -> int:
+    """How often a process went to sleep (proc_pid_status(5))."""
+    found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def said_while_waiting(pair: Pair, *arguments: str) -> list[str]:
+    """What a reader says that looks many times, and is then interrupted: from the first look's last line on."""
+    said = pair.directory / "said"
+    with said.open("wb") as log:
+        reader = pair.start("reader", "--quiet", *arguments, stderr=log)
+    looked = wait_until(lambda: re.search(r"ENOENT|ETIMEDOUT|semtimedop.*EAGAIN", said.read_text()), "the first look")
+    asleep = sleeps_of(reader.pid)
+    wait_until(lambda: sleeps_of(reader.pid) > asleep + 12, "twelve looks")
+    reader.send_signal(signal.SIGINT)
+    assert finish(reader).code == 128 + signal.SIGINT
+    return said.read_text()[looked.end() :].splitlines()[1:]
+
+
 @both
 def test_who_waits_for_a_channel_asks_in_one_line(pair: Pair) -> None:
-    for trace, lines in (("--trace", 2), ("--trace=all", 4)):
-        said = pair.read("--quiet", trace, "--timeout", "0.3").err.splitlines()
-        assert said[-1].startswith("reader: gave up after 0.3 s")
-        assert sum("ENOENT" in line for line in said) == 1
-        told = [line for line in said if not line.startswith("ftok(")]
-        assert len(told) == lines + (trace == "--trace=all"), said
+    assert said_while_waiting(pair, "--trace") == ["reader: ended by SIGINT"]
+    unlock, counted, ended = said_while_waiting(pair, "--trace=all")
+    assert unlock == "flock(3, LOCK_UN) = 0" and ended == "reader: ended by SIGINT"
+    assert re.fullmatch(r"# the last 3 calls \d+ times more, while waiting", counted)
 
 
 @both
 def test_who_waits_for_data_counts_its_looks(pair: Pair) -> None:
     pair.write("--quiet", "hello")
-    said = pair.read("--quiet", "--trace=all", "--follow", "--timeout", "0.5").err
-    counted = re.findall(r"^# the last (\d+) calls (\d+) times? more, while waiting$", said, re.MULTILINE)
-    assert len(counted) == 1 and int(counted[0][1]) >= 1, said
-    assert pair.write("--remove").code == 0
-
-
-@both
-def test_ctrl_c_says_what_was_counted(pair: Pair) -> None:
-    reader = pair.start("reader", "--quiet", "--trace=all", "--key-path", pair.key_path)
-    with subprocess.Popen(["sleep", "0.5"]):
-        pass
-    reader.send_signal(2)
-    said = finish(reader).err.splitlines()
-    assert said[-1] == "reader: ended by SIGINT"
-    assert re.fullmatch(r"# the last 3 calls \d+ times more, while waiting", said[-2]), said
+    said = said_while_waiting(pair, "--trace=all", "--follow")
+    counted = [line for line in said if line.startswith("#")]
+    assert len(counted) == 1 and re.fullmatch(r"# the last \d+ calls \d+ times more, while waiting", counted[0]), said
+    assert pair.status() is None

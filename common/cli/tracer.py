@@ -114,7 +114,7 @@ class Tracer:
 
 def _on_the_segment(call: Call) -> bool:
     """Whether the call is on the shared memory and not on its semaphores."""
-    if call.name == "ftok":
+    if call.name == "ftok":  # 8N+1 is the segment's, see place.py
         return bool(call.arguments[1] % 8 == 1)
     if call.name == "lstat":
         return not call.arguments[0].startswith("/dev/shm/sem.")
