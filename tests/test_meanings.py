@@ -172,6 +172,13 @@ def test_a_meaning_can_be_told_of_any_call(meaning: CallMeaning) -> None:
     assert len(meaning.what) > 10 and meaning.why
 
 
+@pytest.mark.parametrize(("command", "buffer"), [(99, None), (14, None), (1, 1), (1, None), (2, 1)])
+def test_a_call_that_no_program_of_ours_makes_has_a_kind_too(command: int, buffer: int | None) -> None:
+    """Who tries what the kernel refuses still gets the errno's meaning."""
+    assert kind_of("shmctl", (7, command, buffer)).startswith("shmctl ")
+    assert "mistake in the program" in meaning_of_errno("shmctl", (7, command, buffer), errno.EFAULT)
+
+
 @pytest.mark.parametrize(("kind", "number"), [*ANSWER, *POSIX_ANSWER])
 def test_an_answer_is_one_of_a_call_that_there_is(kind: str, number: int) -> None:
     assert kind in CALLS | POSIX_CALLS and number in errno.errorcode

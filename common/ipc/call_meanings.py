@@ -171,11 +171,12 @@ UNDO = {
     False: "; now there is nothing to take back (SEM_UNDO)",
 }
 
+_SHMCTL = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT"}
 # What tells the uses of a call apart, by its arguments; a call that is not here has one.
 KINDS: dict[str, Callable[..., str]] = {
     "shmget": lambda key, size, flags: "shmget IPC_CREAT" if flags & 0o1000 else "shmget, open",
     "shmctl": lambda shmid, command, buffer: (
-        f"shmctl {('IPC_RMID', 'IPC_SET', 'IPC_STAT')[command]}{_to_ask(command == 1 and not buffer.size)}"
+        f"shmctl {_SHMCTL.get(command, command)}{_to_ask(command == 1 and getattr(buffer, 'size', None) == 0)}"
     ),
     "semget": lambda key, members, flags: "semget IPC_CREAT" if flags & 0o1000 else "semget, open",
     "semctl": lambda semid, number, command, *rest: (
