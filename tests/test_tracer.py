@@ -32,6 +32,11 @@ class Traced:
         self.tracer = Tracer(lambda *lines: self.lines.extend(lines), everything=everything, explain=explain)
         self.tracer.attached(memoryview(self.memory), ADDRESS, GEOMETRY)
 
+    def move(self, step: Step, number: int, about: SlotHeader) -> None:
+        """Tell that head or tail is about to move past this fragment, and move it."""
+        self.tracer.step(step, number, about)
+        struct.pack_into("Q", self.memory, 128 if step is Step.PUBLISH else 192, number + 1)
+
     def put(self, number: int, data: bytes) -> None:
         """Fill the slot of this fragment."""
         at = AT + number % 2 * PAGE
@@ -93,7 +98,7 @@ def test_only_all_shows_semaphores_and_the_doorway(call: Call, everything: bool)
 def test_a_store_is_shown_when_it_is_done_and_before_the_next_call() -> None:
     traced = Traced()
     traced.put(3, b"hello\n")
-    traced.tracer.step(Step.PUBLISH, 3, slot(6))
+    traced.move(Step.PUBLISH, 3, slot(6))
     assert traced.lines == []
     traced.tracer.call(ON_THE_SEGMENT[-1])
     assert traced.lines == [
@@ -102,9 +107,21 @@ def test_a_store_is_shown_when_it_is_done_and_before_the_next_call() -> None:
     ]
 
 
+@pytest.mark.parametrize("step", [Step.PUBLISH, Step.COMMIT])
+def test_what_a_signal_prevents_is_not_told(step: Step) -> None:
+    """It came before head or tail had moved."""
+    traced = Traced()
+    for number in (0, 1):
+        traced.move(step, number, slot(1))
+        traced.tracer.step(Step.GIVE_TURN, -1, None)
+    traced.tracer.step(step, 2, slot(1))
+    traced.tracer.step(Step.LEAVE, -1, None)
+    assert len(traced.lines) == 2
+
+
 def test_a_call_that_is_not_shown_ends_a_store_too() -> None:
     traced = Traced()
-    traced.tracer.step(Step.PUBLISH, 0, slot(0))
+    traced.move(Step.PUBLISH, 0, slot(0))
     traced.tracer.call(Call("semop", (7, 1, 0), 0, 0))
     assert traced.lines == [f'# store 0 bytes at {ADDRESS + AT:#x}, offset {AT}: slot 0; head 0 -> 1: ""']
 
@@ -113,7 +130,7 @@ def test_a_load_shows_what_was_there_before_the_tail_moved() -> None:
     traced = Traced()
     traced.put(2, b"taken, and the rest")
     traced.tracer.step(Step.PUT_OUT, 2, slot(19, taken=7))
-    traced.tracer.step(Step.COMMIT, 2, slot(19, taken=7))
+    traced.move(Step.COMMIT, 2, slot(19, taken=7))
     traced.put(2, b"a writer fills the slot anew")
     traced.tracer.step(Step.FREE, 2, None)
     at = AT + 7
@@ -139,7 +156,7 @@ def test_a_load_of_a_part_of_a_slot_shows_what_is_taken_of_it() -> None:
 def test_a_record_that_was_given_up_has_no_bytes(step: Step) -> None:
     traced = Traced()
     for flags in (ABORTED, ABORTED | LINES):
-        traced.tracer.step(step, 0, slot(0, flags))
+        traced.move(step, 0, slot(0, flags))
         traced.tracer.step(Step.LEAVE, -1, None)
     assert traced.lines == []
 
@@ -147,7 +164,7 @@ def test_a_record_that_was_given_up_has_no_bytes(step: Step) -> None:
 def test_every_store_is_shown() -> None:
     traced = Traced()
     for number in range(100):
-        traced.tracer.step(Step.PUBLISH, number, slot(1))
+        traced.move(Step.PUBLISH, number, slot(1))
     traced.tracer.step(Step.LEAVE, -1, None)
     assert [line.rpartition("; ")[2] for line in traced.lines] == [
         f'head {number} -> {number + 1}: "\\000"' for number in range(100)
@@ -264,7 +281,7 @@ def test_a_store_tells_what_was_counted_first() -> None:
     for _ in range(3):
         made.tracer.call(A)
         made.tracer.looked()
-    made.tracer.step(Step.PUBLISH, 0, slot(0))
+    made.move(Step.PUBLISH, 0, slot(0))
     made.tracer.step(Step.LEAVE, -1, None)
     assert [line.split()[1] for line in made.lines] == ["=", "the", "store"]
 

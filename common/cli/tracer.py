@@ -13,7 +13,7 @@ from collections.abc import Callable
 from common.channel.listener import Call, Step
 from common.geometry import Geometry
 from common.ipc.trace import format_line
-from common.layout import ABORTED, PAGE, SLOT, TAKEN_OFFSET, SlotHeader
+from common.layout import ABORTED, PAGE, SLOT, TAKEN_OFFSET, Header, SlotHeader
 from common.words import plural
 
 # The calls on the shared memory itself, of either family.
@@ -72,7 +72,7 @@ class Tracer:
             verb, counter = _SHOWN[step]
             # Now: when the tail has moved, a writer may fill the slot anew.
             lines = self._move(verb, number, slot.taken, slot.length, f"; {counter} {number} -> {number + 1}")
-            self._about = lambda: lines
+            self._about = lambda: lines if self._has_moved(counter, number) else []
         elif step is Step.COMMIT and self._put_out:
             start = self._put_out.taken
             self._about = lambda: self._move(
@@ -90,6 +90,11 @@ class Tracer:
         line = f"# {verb} {plural(length, 'byte')} {where}{then}: {text}"
         return [line, *(self._explainer.explain_move(verb) if self._explainer else [])]
 
+    def _has_moved(self, counter: str, number: int) -> bool:
+        """Whether head or tail went past this fragment: a signal may come before it does."""
+        with Header(self._memory) as header:
+            return bool(getattr(header, counter) > number)
+
     def _taken(self, number: int) -> int:
         """How much of a slot is taken, bytes: a reader that stops inside it notes that, and no step tells it."""
         at = PAGE + number % max(self._geometry.slot_count, 2) * SLOT.size + TAKEN_OFFSET
@@ -100,7 +105,7 @@ class Tracer:
         if self._about is None:
             return []
         lines, self._about = self._about(), None
-        return [*self._repeats.flush(), *lines]
+        return [*self._repeats.flush(), *lines] if lines else []
 
     def looked(self) -> None:
         """A heartbeat of a wait: what is called until the next one is one look."""
