@@ -77,7 +77,7 @@ _LIBRARY = ("ftok", "shm_open", "shm_unlink", "posix_fallocate")
 # What an errno means that is an answer, with which the program goes on; by kind of call and errno.
 ANSWER = {
     ("shmget, open", errno.ENOENT): "no segment has this key: a writer makes one, a reader looks again, others end",
-    ("semget IPC_CREAT", errno.EEXIST): "this key is taken: what a dead creator left is ours, all else is refused",
+    ("semget IPC_CREAT", errno.EEXIST): "this key is taken, and nothing proves it ours: refused, and left untouched",
     ("semop, take", errno.EAGAIN): "it has no token: where one is needed, we go to sleep until it comes",
     ("semop, put back", errno.ERANGE): "it is full to SEMVMX (32767) and stays so: as many tokens wake anyone",
     ("semtimedop", errno.EAGAIN): "no token came in this time: we look whether channel and others are still there",
