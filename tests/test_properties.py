@@ -77,7 +77,12 @@ class Item(NamedTuple):
                 source = source[len(piece) :]
                 return piece
 
-            with patch.object(Descriptor, "read", read):
+            def read_into(input_: Descriptor, room: memoryview) -> int:
+                piece = read(input_, len(room))
+                room[: len(piece)] = piece
+                return len(piece)
+
+            with patch.multiple(Descriptor, read=read, read_into=read_into):
                 sources.send_lines(end, 0, verify=verify)
 
 
