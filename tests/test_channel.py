@@ -227,7 +227,6 @@ def test_each_step_is_told_in_order_before_it_happens(local: Local) -> None:
         (Step.TAKE_TURN, -1, None),
         (Step.WAIT_DATA, -1, None),
         (Step.REMOVE, -1, None),
-        (Step.GIVE_TURN, -1, None),
     ]
     assert {step for step, _, _ in told} == set(Step) - {Step.JOIN, Step.LEAVE}
     at = {(step, number): where for (step, number, _), where in zip(told, stood, strict=True)}

@@ -63,6 +63,7 @@ FLOORS = (
         "ipc.posix_survey",
     },
     {
+        "cli.pace",
         "cli.options",
         "cli.explain",
         "cli.tracer",
@@ -134,7 +135,8 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
         *("ipc.posix", "ipc.posix_calls", "ipc.posix_objects"),
     },
     "cli.tracer": {"cli.explain"},
-    "cli.talk": {"cli.tracer"},
+    "cli.options": {"cli.pace"},
+    "cli.talk": {"cli.pace", "cli.tracer"},
     "cli.run": {"cli.talk"},
     "cli.tally": {"cli.talk"},
     "cli.leaving": {"cli.options", "cli.talk", "cli.run"},

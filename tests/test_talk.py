@@ -203,7 +203,7 @@ def test_what_is_lost_is_said_with_quiet_too(capfd: pytest.CaptureFixture[str], 
 @pytest.mark.parametrize("trace", ["lab", "all"])
 def test_trace_shows_calls_with_quiet_too(capfd: pytest.CaptureFixture[str], trace: str) -> None:
     talk = Talk("writer")
-    talk.obey(argparse.Namespace(quiet=True, trace=trace, explain=False))
+    talk.obey(argparse.Namespace(quiet=True, trace=trace, explain=False, slow=None, pause_at=None))
     assert talk.call
     talk.call(Call("shmdt", (4096,), 0, 0))
     talk.call(Call("semop", (7, 1, 0), 0, 0))
@@ -214,7 +214,7 @@ def test_trace_shows_calls_with_quiet_too(capfd: pytest.CaptureFixture[str], tra
 
 def test_what_was_counted_is_said_before_anything_else(capfd: pytest.CaptureFixture[str]) -> None:
     talk = Talk("reader")
-    talk.obey(argparse.Namespace(quiet=False, trace="all", explain=False))
+    talk.obey(argparse.Namespace(quiet=False, trace="all", explain=False, slow=None, pause_at=None))
     assert talk.call
     for waited in (0.1, 0.2, 0.3, 1.0):
         talk.call(Call("semop", (7, -1, 0), -1, errno.EAGAIN))

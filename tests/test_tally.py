@@ -19,7 +19,7 @@ from common.geometry import Geometry
 from common.layout import FIRST, LAST, PAGE, SlotHeader
 from tests.in_process import Collector, Died, Local, Script, stream, take_all
 
-OPTIONS = argparse.Namespace(quiet=False, no_progress=False, trace=None)
+OPTIONS = argparse.Namespace(quiet=False, no_progress=False, trace=None, explain=False, slow=None, pause_at=None)
 
 # The summary
 
@@ -103,7 +103,7 @@ def test_a_terminal_that_is_gone_ends_no_transfer(
     assert tally.summary("sent").startswith("sent 1 record, 5 bytes")
 
 
-@pytest.mark.parametrize("option", ["quiet", "no_progress", "trace", "bar", "isatty"])
+@pytest.mark.parametrize("option", ["quiet", "no_progress", "trace", "slow", "pause_at", "bar", "isatty"])
 def test_where_there_is_no_bar(monkeypatch: pytest.MonkeyPatch, terminal: None, option: str) -> None:
     talk = Talk("writer")
     end = cast(End, SimpleNamespace(bytes=5, records=1))

@@ -50,7 +50,7 @@ class Turn:
 
     def __exit__(self, kind: object, *_: object) -> None:
         header = self._end.ring.header
-        if kind is None:
+        if kind is None and not self._end.removed:
             self._end.listener.tell(Step.GIVE_TURN)
         if kind is None:
             setattr(header, self._field, 0)
@@ -176,13 +176,25 @@ class End:
         left = self.ring.header.count_left()
         return left + self.ring.header.records_torn
 
+    def tell_removal(self) -> None:
+        """Before the doorway in which we may remove the channel: tell that we do, if it looks so. Raises BadSegment."""
+        if self.listener.step is None or self.removed:
+            return
+        with self.doorway:  # or whoever only looks would be somebody who stays
+            goes = self._is_to_go()
+        if goes:
+            self.listener.tell(Step.REMOVE)
+
+    def _is_to_go(self) -> bool:
+        """In the doorway: whether we would remove the channel now."""
+        return False
+
     def remove(self, state: int) -> None:
         """In the doorway: take the channel away, FINISHED or REMOVED; whoever waits wakes with Gone."""
         self.objects.check_removable()
         self._take_away(state)
 
     def _take_away(self, state: int) -> None:
-        self.listener.tell(Step.REMOVE)
         self.ring.header.state = state
         self.removed = True
         self.objects.remove()

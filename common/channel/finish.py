@@ -57,6 +57,11 @@ class FinishingEnd(End):
             self.remove(FINISHED)
         return True
 
+    def _is_to_go(self) -> bool:
+        if self.keep or self._refused:
+            return False
+        return self._ends_with(self.ending()) and not self.objects.removed()
+
     def _ends_with(self, ending: Ending) -> bool:
         """Whether this is the end: with `resume`, a writer may still continue what was broken off."""
         if ending is not Ending.BROKEN_OFF or not self.resume:
@@ -81,6 +86,7 @@ class FinishingEnd(End):
             return False
         if self._expected.offset:
             self._expected.check_tail(self.ring.header.tail)
+        self.tell_removal()
         with self.doorway:
             ending = self.ending()
             if ending is Ending.TORN and not self.resume:

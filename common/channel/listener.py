@@ -23,7 +23,10 @@ class Call(NamedTuple):
 
 
 class Step(Enum):
-    """A named step of the protocol, each told when it is about to happen."""
+    """A named step of the protocol, each told when it is about to happen.
+
+    What happens in the doorway, join, leave and remove, is told before it: whoever pauses there holds up nobody.
+    """
 
     JOIN = "join"
     TAKE_TURN = "take-turn"

@@ -186,6 +186,9 @@ class WriteEnd(End):
         self.objects.full_slots.release()
         return False
 
+    def _is_to_go(self) -> bool:
+        return self.all_said and not self.unread() and self.objects.alone()
+
     def _is_last_out(self) -> bool:
         """Whether the channel may go with us: a reader would learn nothing from it."""
         ending = self.ending(marked=False)

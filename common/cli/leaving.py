@@ -83,6 +83,7 @@ def leave(end: End, say_goodbye: Callable[[], bool], talk: Talk, *, failed: bool
     answer, unread, lost = False, 0, 0
     try:
         talk.tell(Step.LEAVE)
+        end.tell_removal()
         with end.doorway:
             try:
                 answer = say_goodbye()

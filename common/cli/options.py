@@ -12,6 +12,10 @@ from common.layout import (
     MOST_SLOTS,
     PAGE,
 )
+from common.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from common.cli.pace import PauseAt
 
 DEFAULT_FAMILY, FAMILIES = "sysv", ("sysv", "posix")
 MOST_SECONDS = 2**31  # what the kernel's timespec may have to hold
@@ -87,6 +91,13 @@ def seconds_option(text: str) -> float:
     return seconds
 
 
+def pause_option(program: str, text: str) -> PauseAt:
+    """A step of the program, such as publish, or one time that it comes, publish:3; help lists the steps and exits."""
+    from common.cli.pace import parse_pause
+
+    return parse_pause(program, text)
+
+
 def owner_option(text: str) -> tuple[int | None, int | None]:
     """USER, USER:GROUP or :GROUP, by name or number, as (uid, gid); None stays as it is."""
     import grp
@@ -137,6 +148,15 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     said = parser.add_argument_group("what is said")
     said.add_argument("--timeout", metavar="SECONDS", type=seconds_option, help="give up (124) after waiting so long")
     said.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    said.add_argument(
+        "--slow", metavar="SECONDS", type=seconds_option, help="say each step, and wait so long before it"
+    )
+    said.add_argument(
+        "--pause-at",
+        metavar="STEP",
+        type=lambda text: pause_option(parser.prog, text),
+        help="pause before each step of this name, or the third: publish:3; help lists them",
+    )
     # The value only behind "=": a MESSAGE may follow.
     said.add_argument(
         *("--trace", "--trace=lab"),
@@ -205,7 +225,7 @@ def writer_options() -> argparse.Namespace:
     _refuse_together(parser, options, "message", "file", "lines")
     sending = ("message", "file", "lines", "resume", "verify", "wait", "exclusive", "mode", "slots", "slot_size")
     for instead_of in ("remove", "chmod", "chown"):
-        _refuse_together(parser, options, instead_of, *sending, "attach_at")
+        _refuse_together(parser, options, instead_of, *sending, "attach_at", "slow", "pause_at")
     _refuse_together(parser, options, "remove", "chmod", "chown")
     if not options.newline and not options.message:
         parser.error("-n needs a MESSAGE")
@@ -238,7 +258,7 @@ def reader_options() -> argparse.Namespace:
     """The reader's command line. Exits with 2 when it makes no sense."""
     parser = _reader_parser()
     options = _parse(parser, _writer_parser)
-    receiving = ("output", "resume", "count", "follow", "keep", "attach_at")
+    receiving = ("output", "resume", "count", "follow", "keep", "attach_at", "slow", "pause_at")
     _refuse_together(parser, options, "status", *receiving)
     _refuse_together(parser, options, "doctor", "status", *receiving)
     _refuse_together(parser, options, "watch", "status", "doctor", "json", *receiving, "timeout", "trace")

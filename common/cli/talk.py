@@ -13,8 +13,12 @@ from common.channel.listener import Listener, News, Reason, Step
 from common.geometry import Geometry
 from common.ipc.family import ChannelObjects, Names
 from common.layout import ABORTED, SlotHeader
-from common.typed import Any
+from common.typed import TYPE_CHECKING
 from common.words import plural
+
+if TYPE_CHECKING:
+    from common.cli.pace import Pace
+    from common.cli.tracer import Tracer
 
 # A wait shorter than this is nothing to talk about, in seconds.
 WORTH_SAYING = 1.0
@@ -52,7 +56,8 @@ class Talk(Listener):
         self.before_text = ""  # what takes a progress bar away
         self.where = ""  # the key and the path, once they are known
         self.channel_options = ""  # what leads a command to our channel, where that is not the default
-        self.tracer: Any = None  # what --trace asked for
+        self.tracer: Tracer | None = None  # what --trace asked for
+        self._pace: Pace | None = None  # --slow or --pause-at: it says each step
         self._slots = 0, Geometry(1, 0)  # the segment's address, and how it is divided, once it is attached
         self._about = ""  # to be done: the store or load that will be shown
         self._told = ""  # of a missing side, in this wait
@@ -62,13 +67,18 @@ class Talk(Listener):
         self._last_words = LAST_WORDS
 
     def obey(self, options: argparse.Namespace) -> None:
-        """--quiet, --trace and --explain."""
+        """--quiet, --trace, --explain, --slow and --pause-at."""
         self.quiet = options.quiet
         if options.trace:
             from common.cli.tracer import Tracer
 
             self.tracer = Tracer(self.write_lines, everything=options.trace == "all", explain=options.explain)
             self.call, self.step = self.tracer.call, self.tracer.step
+        if options.slow is not None or options.pause_at:
+            from common.cli.pace import Pace
+
+            self._pace = Pace(self, options.slow or 0, options.pause_at, told_before=self.step)
+            self.step = self._pace.step
 
     def attached(self, objects: ChannelObjects, geometry: Geometry) -> None:
         """How the segment came about and where it is now; from now on the first store or load is shown."""
@@ -82,11 +92,13 @@ class Talk(Listener):
         self._slots = objects.address, geometry
         if self.tracer:
             self.tracer.attached(objects.memory, objects.address, geometry)
+        if self._pace:
+            self._pace.geometry = geometry
         self.show_next()
 
     def show_next(self) -> None:
-        """Show the next store or load of a record, too; --trace shows them all."""
-        if not self.quiet and not self.tracer:
+        """Show the next store or load of a record, too; --trace shows them all, --slow and --pause-at each step."""
+        if not (self.quiet or self.tracer or self._pace):
             self.step = self._show
 
     def _show(self, step: Step, number: int, slot: SlotHeader | None) -> None:
@@ -166,13 +178,17 @@ class Talk(Listener):
                 del self._notes[0]
                 continue
             try:
-                if _is_ending() and not select.select((), (2,), (), self._last_words)[1]:
+                if self.is_ending() and not select.select((), (2,), (), self._last_words)[1]:
                     self._last_words = 0
                     self._notes.clear()
                     return
                 out.extend(map(out[0].__add__, map(os.write, (2,), (rest,))))
             except OSError:
                 out.append(len(text))
+
+    def is_ending(self) -> bool:
+        """Whether a signal has come, and with it the next one will end us at once."""
+        return signal.getsignal(signal.SIGINT) == signal.SIG_DFL
 
     def wait(self, reason: Reason, waited: float) -> None:
         """Heard at each heartbeat of a wait: says once what it waits for, a missing side soon, anything else later."""
@@ -182,7 +198,7 @@ class Talk(Listener):
             self._told = ""
         elif reason.missing and reason.text != self._told:
             self._told = reason.text
-            self.say(reason.text + ("; the next signal ends us at once" if _is_ending() else ""))
+            self.say(reason.text + ("; the next signal ends us at once" if self.is_ending() else ""))
         if waited >= LONG_WAIT and not self.quiet and (self.where or not reason.missing):
             text = with_state(reason.text, reason.pid)
             line = "; ".join(filter(None, (text, _NOT_GIVEN_BACK if _NO_MORE in text else "", self.where)))
@@ -215,8 +231,3 @@ def state_of(pid: int) -> str:
     except OSError:
         return ""
     return {b"T": " (stopped)", b"t": " (stopped)", b"Z": _NO_MORE}.get(letter, "")
-
-
-def _is_ending() -> bool:
-    """Whether a signal has come, and with it the next one will end us at once."""
-    return signal.getsignal(signal.SIGINT) == signal.SIG_DFL

@@ -26,7 +26,8 @@ class Tally:
         self._began = self._shown = time.monotonic()
         self._bar: Any = None
         self._file = -1  # the record that is a file, of many fragments
-        if bar and not (options.quiet or options.no_progress or options.trace) and os.isatty(2):
+        lines = options.trace or options.slow is not None or options.pause_at  # are said as it goes on
+        if bar and not (options.quiet or options.no_progress or lines) and os.isatty(2):
             talk.progress = self._progressed
 
     def _progressed(self, slot: SlotHeader, length: int) -> None:
