@@ -22,7 +22,7 @@ from common.words import plural
 # The steps of each program in the order in which they happen, and what is said before each.
 _WRITER = {
     Step.JOIN: "in the doorway: open the segment, or make it; attach; count us in",
-    Step.TAKE_TURN: "take writer_turn: no other writer sends until we give it back",
+    Step.TAKE_TURN: "take writer_turn: we alone send until we give it back",
     Step.WAIT_SLOT: "wait until head - tail is below {slots}: until a slot is free",
     Step.FILL: "read the input into slot {slot}, at offset {at}, {size} bytes at most",
     Step.PUBLISH: "store head {number} -> {next}: from now on readers see slot {slot}, {bytes}",
@@ -32,7 +32,7 @@ _WRITER = {
 }
 _READER = {
     Step.JOIN: "in the doorway: open the segment, once there is one; attach it",
-    Step.TAKE_TURN: "take reader_turn: no other reader receives until we give it back",
+    Step.TAKE_TURN: "take reader_turn: we alone receive until we give it back",
     Step.WAIT_DATA: "wait until head is above tail: until a slot is full",
     Step.READ: "look at the header of slot {slot}: of which record, how many bytes",
     Step.PUT_OUT: "write out {bytes} of slot {slot}, straight from offset {at}",
@@ -144,9 +144,8 @@ class Pace:
             pid = os.getpid()
             enter = "" if terminal is None else "Enter or "
             # Said when it is true: whoever reads it may send the signal at once.
-            self._voice.error(
-                f"paused at {step.value}, pid {pid}: {enter}`kill -CONT {pid}` goes on, `kill -9 {pid}` ends it here"
-            )
+            how = f"{enter}`kill -CONT {pid}` goes on, `kill -9 {pid}` ends it here"
+            self._voice.error(f"paused before {step.value}, pid {pid}: {how}")
             self._wait(heard, terminal)
         finally:
             signal.set_wakeup_fd(before[1])

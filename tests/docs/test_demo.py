@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pexpect
@@ -24,9 +24,16 @@ from tests.helpers import PATIENCE, ROOT, ipc_table, wait_until
 
 NEEDED = ("bash", "cat", "dirname", "flock", "grep", "id", "readlink", "rm", "sha256sum", "tail", "uname")
 
+DEMONSTRATION = "common/scenes/demo.sh"
+
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, (*NEEDED, "ipcs"))), reason="needs coreutils, grep, and util-linux for ipcs and flock"
 )
+
+
+def dimensions(columns: int) -> tuple[int, int]:
+    """A terminal of the usual size, or a large one."""
+    return 24 if columns == 80 else 40, columns
 
 
 class Project:
@@ -77,14 +84,14 @@ class Project:
             rest, err = child.communicate()
         return subprocess.CompletedProcess(arguments, child.returncode, first + rest, err)
 
-    def spawn(self, *arguments: str, **environment: str) -> pexpect.spawn:
+    def spawn(self, *arguments: str, columns: int = 160, environment: Mapping[str, str] | None = None) -> pexpect.spawn:
         """Start it on a terminal."""
         return pexpect.spawn(
             "bash",
             [self.script, *arguments],
             cwd="/",
-            env={**self.environment, **environment},
-            dimensions=(40, 160),
+            env={**self.environment, **(environment or {})},
+            dimensions=dimensions(columns),
             encoding="utf-8",
             timeout=PATIENCE,
         )
@@ -165,14 +172,14 @@ def test_the_promised_time_is_one(project: Project) -> None:
     promise = "under half a minute"
     assert promise in " ".join(project.run("help").stdout.split())
     assert promise in (ROOT / "README.md").read_text()
-    assert "\npromised=30 # seconds" in Path(project.script).read_text()
+    assert "\npromised=30 # seconds" in (project.root / DEMONSTRATION).read_text()
 
 
 @pytest.mark.slow
 def test_it_says_where_the_time_went_if_it_took_longer_than_promised(project: Project) -> None:
     project.pretend_set_up()
-    script = Path(project.script)
-    script.write_text(script.read_text().replace("\npromised=30", "\npromised=0"))
+    scene = project.root / DEMONSTRATION
+    scene.write_text(scene.read_text().replace("\npromised=30", "\npromised=0"))
     done = project.run()
     assert (done.returncode, done.stderr) == (0, ""), done
     found = re.search(r"\nDone in (\d+) s\.(?s:.*)\nIt promised 0 s at most(?s:(.*))", done.stdout)
@@ -195,7 +202,7 @@ def test_it_says_where_the_time_went_if_it_took_longer_than_promised(project: Pr
 )
 def test_ctrl_c_leaves_nothing(project: Project, at: str) -> None:
     project.pretend_set_up()
-    demo = project.spawn(NO_COLOR="1")
+    demo = project.spawn(environment={"NO_COLOR": "1"})
     demo.logfile_read = log = open(project.root / "log", "w+")  # noqa: SIM115
     with log:
         demo.expect("--key-path .* as well")
@@ -234,6 +241,7 @@ def tools(directory: Path, *without: str) -> str:
     [
         ("demo", "python3", "python3"),
         ("demo", "ipcs", "util-linux"),
+        ("crash", "ipcs", "util-linux"),
         ("demo", "flock", "util-linux"),
         ("test", "flock", "util-linux"),
         ("tmux", "tmux", "tmux"),
@@ -268,12 +276,12 @@ def test_a_broken_venv_is_made_anew(project: Project) -> None:
         "PIP_NO_INDEX": "1",
     }
     project.pretend_set_up("exit 1")
-    demo = project.spawn(**environment)
+    demo = project.spawn(environment=environment)
     demo.expect("making .venv with .*installing requirements.txt.*== Before")
     demo.sendintr()
     demo.expect(pexpect.EOF)
     assert subprocess.run([project.python, "-c", "import rich, sysv_ipc"], env=environment).returncode == 0
-    again = project.spawn(**environment)
+    again = project.spawn(environment=environment)
     assert again.expect(["making", "installing", "== Before"]) == 2
     again.sendintr()
     again.expect(pexpect.EOF)
@@ -364,7 +372,7 @@ def test_help_and_nonsense(project: Project) -> None:
     helped, refused = project.run("help"), project.run("nonsense")
     assert (helped.returncode, refused.returncode) == (0, 2)
     assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
-    for verb in ("test", "bench", "compare", "tmux", "help"):
+    for verb in ("test", "bench", "compare", "crash", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
     assert max(map(len, helped.stdout.splitlines())) <= 80
 
@@ -382,11 +390,11 @@ def tmux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 class Window:
-    """The window that run_demo.sh tmux opened, with the writer on the left."""
+    """The window that run_demo.sh tmux opened."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
-        self.left, self.right = wait_until(self.two_panes, "two panes")
+        self.writer, self.reader, self.picture = wait_until(self.sides, "three sides")
 
     def ask_tmux(self, *words: str) -> str:
         return subprocess.run(["tmux", *words], env=self.environment, capture_output=True, text=True).stdout
@@ -394,34 +402,69 @@ class Window:
     def wait_for(self, pane: str, words: str) -> None:
         wait_until(lambda: words in self.ask_tmux("capture-pane", "-p", "-t", pane), f"{words!r} in {pane}")
 
-    def two_panes(self) -> list[str]:
-        rows = self.ask_tmux("list-panes", "-a", "-F", "#{pane_left} #{pane_id} #{pane_start_command}").splitlines()
-        ours = sorted((int(row.split()[0]), row.split()[1]) for row in rows if "run_demo.sh" in row)
-        return [pane for _, pane in ours] if len(ours) == 2 else []
+    def sides(self) -> list[str]:
+        """The panes of the writer, the reader and the picture, once there are all three."""
+        listed = self.ask_tmux("list-panes", "-a", "-F", "#{pane_id} #{pane_start_command}")
+        found = [re.search(rf"^(\S+) .*run_demo.*pane\W+{side}\b", listed, re.MULTILINE) for side in SIDES]
+        return [match[1] for match in found if match] if all(found) else []
+
+    def where(self, pane: str) -> tuple[int, int]:
+        """The column and the line where a pane begins."""
+        left, top = self.ask_tmux("display-message", "-p", "-t", pane, "#{pane_left} #{pane_top}").split()
+        return int(left), int(top)
 
     def close_both(self) -> None:
-        for pane in (self.left, self.right):
+        """The picture goes with the second."""
+        for pane in (self.writer, self.reader):
             self.wait_for(pane, "Enter closes this side")
             self.ask_tmux("send-keys", "-t", pane, "Enter")
-        wait_until(lambda: not self.two_panes(), "both sides to close")
+        wait_until(
+            lambda: "run_demo" not in self.ask_tmux("list-panes", "-a", "-F", "#{pane_start_command}"), "the end"
+        )
 
 
+SIDES = ("writer", "reader", "picture")
+
+
+@pytest.mark.parametrize("columns", [80, 160])
 @pytest.mark.parametrize("inside", [False, True], ids=["in a terminal", "inside tmux"])
-def test_tmux_shows_both_side_by_side(project: Project, key_path: Path, tmux: dict[str, str], inside: bool) -> None:
+def test_tmux_shows_both_and_what_is_between_them(
+    project: Project, key_path: Path, tmux: dict[str, str], inside: bool, columns: int
+) -> None:
     project.pretend_set_up()
     project.environment.pop("TMUX", None)
     project.environment.update(tmux)
     command = ["tmux", "--key-path", str(key_path)]
     if inside:
-        shell = pexpect.spawn("tmux", ["-f", "/dev/null"], env=project.environment, dimensions=(40, 160))
+        shell = pexpect.spawn("tmux", ["-f", "/dev/null"], env=project.environment, dimensions=dimensions(columns))
         shell.send(f"'{project.script}' {' '.join(command)}\r")
     else:
-        shell = project.spawn(*command)
+        shell = project.spawn(*command, columns=columns)
     window = Window(project.environment)
-    window.wait_for(window.left, "Ctrl-D ends")
+    window.wait_for(window.writer, "Ctrl-D ends")
+    window.wait_for(window.picture, "0 published")
+    beside, below = window.where(window.reader)
+    assert (beside > 0, below > 0) == (columns == 160, columns == 80)
+    assert window.where(window.picture)[1] > below
     shell.send("good morning\r")  # the writer's side has the keyboard
-    window.wait_for(window.right, "\ngood morning\n")
+    window.wait_for(window.reader, "\ngood morning\n")
+    window.wait_for(window.picture, "1 consumed")
     shell.sendcontrol("d")
+    window.close_both()
+    shell.close(force=True)
+
+
+def test_the_picture_is_of_the_same_channel(project: Project, key_path: Path, tmux: dict[str, str]) -> None:
+    """And q ends it, which is no reason for the others to go."""
+    project.pretend_set_up()
+    project.environment.pop("TMUX", None)
+    project.environment.update(tmux)
+    shell = project.spawn("tmux", "--channel", "3", f"--key-path={key_path}", "--ipc=posix", "--timeout", "600")
+    window = Window(project.environment)
+    window.wait_for(window.picture, f"channel 3 of {key_path}")
+    window.ask_tmux("send-keys", "-t", window.picture, "q")
+    wait_until(lambda: not window.sides(), "the picture to go")
+    window.ask_tmux("send-keys", "-t", window.writer, "C-d")
     window.close_both()
     shell.close(force=True)
 
@@ -432,12 +475,63 @@ def test_ctrl_c_in_tmux_leaves_the_last_words_readable(project: Project, key_pat
     project.environment.update(tmux)
     shell = project.spawn("tmux", "--key-path", str(key_path))
     window = Window(project.environment)
-    window.wait_for(window.left, "Ctrl-D ends")
-    window.wait_for(window.right, "attached it")
-    for pane, program in ((window.right, "reader"), (window.left, "writer")):
+    window.wait_for(window.writer, "Ctrl-D ends")
+    window.wait_for(window.reader, "attached it")
+    for pane, program in ((window.reader, "reader"), (window.writer, "writer")):
         window.ask_tmux("send-keys", "-t", pane, "C-c")
         window.wait_for(pane, "ended by SIGINT")
         window.wait_for(pane, f"{program}.py has ended; Enter closes this side")
-    assert window.two_panes()
+    assert window.sides()
     window.close_both()
     shell.close(force=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "undone"),
+    [((), "SEM_UNDO: the kernel gave its turn back"), (("--ipc", "posix"), "The kernel dropped its locks")],
+    ids=["sysv", "posix"],
+)
+def test_the_crash_shows_that_nothing_is_lost(project: Project, options: tuple[str, ...], undone: str) -> None:
+    project.pretend_set_up()
+    done = project.run("crash", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    _, writer, dead_writer, reader, dead_reader, both, after = re.split(r"^== .*$", done.stdout, flags=re.MULTILINE)
+    for stop, pid, step in ((writer, "writing", "publish"), (reader, "reading", "commit")):
+        killed = re.search(rf"paused before {step}, pid (\d+): ", stop)
+        assert killed and re.search(rf"^{pid} +pid {killed[1]}$", stop, re.MULTILINE)
+        dead = dead_writer if stop is writer else dead_reader
+        assert f"$ kill -9 {killed[1]}\n" in dead and f"pid {killed[1]} (which is no more)" in dead
+    assert re.search(r"writer_turn +\d+ +0 ", writer) or options
+    assert re.search(r"writer_turn +\d+ +1 ", dead_writer) or options
+    assert dead_writer.count(undone) == dead_reader.count(undone) == 1
+    assert (
+        "2 published" in dead_writer and "1 consumed" in dead_reader and "131072 bytes are in the file" in dead_reader
+    )
+    assert "going on at byte 65536 of record 0" in both and "sent 1 record, 917504 bytes" in both
+    (one, _), (other, _) = re.findall(r"^([0-9a-f]{64})  (sent|received)$", both, re.MULTILINE)
+    assert one == other
+    assert "nothing " in after and "ENOENT" in after
+    assert_nothing_left(project, done.stdout)
+
+
+def test_ctrl_c_in_the_crash_leaves_nothing(project: Project) -> None:
+    """Not even a program that is paused for ever: the scene does not get to its kill."""
+    project.pretend_set_up()
+    scene = project.root / "common/scenes/crash.sh"
+    scene.write_text(scene.read_text().replace("{ kill -9", "{ sleep 600; kill -9"))
+    crash = project.spawn("crash", environment={"NO_COLOR": "1"})
+    crash.expect("--key-path .* as well")
+    project.hold_key_path(crash.after)
+    crash.expect(r"\$ kill -9 ")
+    crash.sendintr()
+    output = crash.before
+    crash.expect(pexpect.EOF)
+    crash.close()
+    assert crash.exitstatus == 130
+    assert_nothing_left(project, output)
+
+
+@pytest.mark.parametrize("arguments", [["--ipc"], ["--ipc", "both"], ["posix"], ["--channel", "3"]])
+def test_the_crash_has_one_option(project: Project, arguments: list[str]) -> None:
+    done = project.run("crash", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "run_demo.sh: crash has one option, --ipc posix\n")

@@ -44,7 +44,7 @@ def assert_paused(child: subprocess.Popen[bytes], step: str) -> str:
     """Read on until it says that it is paused, and how to go on; all that it said."""
     assert child.stderr
     said, step = "", step.partition(":")[0]
-    while f"paused at {step}, pid {child.pid}: `kill -CONT {child.pid}` goes on" not in said:
+    while f"paused before {step}, pid {child.pid}: `kill -CONT {child.pid}` goes on" not in said:
         line = child.stderr.readline().decode()
         assert line, said
         said += line
@@ -59,7 +59,7 @@ def pause(pair: Pair, program: str, step: str, *arguments: object) -> subprocess
 
 
 def send_to_the_step(pair: Pair, step: str, sent: Path, received: Path) -> subprocess.Popen[bytes]:
-    """A writer that is paused at this step; that it removes takes a reader that does not."""
+    """A writer that is paused before this step; that it removes takes a reader that does not."""
     writer = pair.under("setsid").start(
         "writer", "--file", sent, "--slot-size", SLOT_SIZE, "--pause-at", step, *["--wait"] * (step == "remove")
     )
@@ -70,7 +70,7 @@ def send_to_the_step(pair: Pair, step: str, sent: Path, received: Path) -> subpr
 
 
 def receive_to_the_step(pair: Pair, step: str, sent: Path, received: Path) -> subprocess.Popen[bytes]:
-    """A reader that is paused at this step: all is in the channel, its writer gone."""
+    """A reader that is paused before this step: all is in the channel, its writer gone."""
     assert pair.write("--quiet", "--file", sent, "--slot-size", SLOT_SIZE).code == 0
     return pause(pair, "reader", step, "--output", received)
 
@@ -120,7 +120,7 @@ def go_on(child: subprocess.Popen[bytes], step: str) -> Finished:
     assert child.stderr
     child.send_signal(signal.SIGCONT)
     for line in child.stderr:
-        if f"paused at {step}".encode() in line:
+        if f"paused before {step}".encode() in line:
             child.send_signal(signal.SIGCONT)
     return finish(child)
 
@@ -197,13 +197,13 @@ def test_help_lists_the_steps(pair: Pair, program: str) -> None:
 def test_enter_goes_on_and_what_is_typed_besides_is_said_to_go_nowhere(pair: Pair, terminals: Terminals) -> None:
     writer = terminals.run("writer", "--pause-at", "publish")
     writer.sendline("hello")
-    writer.expect(r"paused at publish, pid \d+: Enter or `kill -CONT \d+` goes on")
+    writer.expect(r"paused before publish, pid \d+: Enter or `kill -CONT \d+` goes on")
     writer.sendline("too early")
     writer.expect("'too early' was typed in a pause and goes nowhere; Enter alone goes on")
     writer.sendline("")
     writer.expect("writer: give-turn")
     writer.sendline("again")
-    writer.expect("paused at publish")
+    writer.expect("paused before publish")
     os.kill(writer.pid, signal.SIGCONT)
     writer.expect("writer: give-turn")
     writer.sendeof()
@@ -215,7 +215,7 @@ def test_enter_goes_on_where_standard_input_is_the_data(pair: Pair, terminals: T
     shell = terminals.shell()
     shell.sendline(f"cat {sent} | {shlex.join(pair.command('writer', '--pause-at', 'publish', '--slot-size', '64K'))}")
     for _ in range(2):  # the end of a pipe is a fragment of its own
-        shell.expect("paused at publish, pid")
+        shell.expect("paused before publish, pid")
         shell.sendline("")
     shell.expect("slots to be read")
     assert pair.read("--quiet").out == CONTENT
@@ -226,7 +226,7 @@ def test_a_pause_in_the_background_is_not_stopped_by_the_terminal(pair: Pair, te
     shell = terminals.shell()
     command = shlex.join(pair.command("writer", "--pause-at", "publish", "hello"))
     shell.sendline(f"{command} &")
-    shell.expect(r"paused at publish, pid (\d+): `kill -CONT")
+    shell.expect(r"paused before publish, pid (\d+): `kill -CONT")
     pid = int(shell.match[1])
     assert state_of(pid) == "S"
     shell.sendline(f"kill -CONT {pid}")
@@ -236,7 +236,7 @@ def test_a_pause_in_the_background_is_not_stopped_by_the_terminal(pair: Pair, te
 
 def test_a_terminal_at_its_end_is_asked_no_more(pair: Pair, terminals: Terminals) -> None:
     writer = terminals.run("writer", "--pause-at", "publish", "hello")
-    writer.expect("paused at publish")
+    writer.expect("paused before publish")
     writer.sendeof()
     writer.expect(rf"Enter is heard no more; `kill -CONT {writer.pid}` goes on")
     os.kill(writer.pid, signal.SIGCONT)
