@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -83,7 +85,7 @@ def test_every_step_is_one_of_a_program_and_has_its_line() -> None:
 
 def test_a_line_says_which_slot_which_bytes_and_which_counter() -> None:
     assert say("writer", Step.FILL, 10) == (
-        "fill: read the input into slot 2, at offset 16384, 4096 bytes at most"  # two pages come before slot 0
+        "fill: put input into slot 2, at offset 16384, 4096 bytes at most"  # two pages come before slot 0
     )
     assert say("writer", Step.PUBLISH, 10, slot(1)) == (
         "publish: store head 10 -> 11: from now on readers see slot 2, 1 byte"
@@ -148,12 +150,13 @@ def test_a_pause_is_before_each_step_of_that_name_and_the_others_are_slow(
     assert (slept, paused) == ([2, 2], [Step.FILL, Step.FILL])
 
 
-def test_the_third_time_is_the_third_time(slept: list[float], paused: list[Step]) -> None:
+@pytest.mark.parametrize("nth", [1, 3])
+def test_the_third_time_is_the_third_time(slept: list[float], paused: list[Step], nth: int) -> None:
     voice = Said()
-    pace = Pace(voice, 0, PauseAt(Step.FILL, 3))
+    pace = Pace(voice, 0, PauseAt(Step.FILL, nth))
     for number in range(5):
         pace.step(Step.FILL, number, None)
-        assert len(paused) == (number >= 2)
+        assert len(paused) == (number + 1 >= nth)
     assert len(voice.lines) == 5
 
 
@@ -162,3 +165,20 @@ def test_once_a_signal_has_come_nothing_is_waited_for(slept: list[float], paused
     for pace in (Pace(voice, 1, None), Pace(voice, 1, PauseAt(Step.LEAVE))):
         pace.step(Step.LEAVE, -1, None)
     assert (len(voice.lines), slept, paused) == (2, [], [])
+
+
+def test_a_terminal_that_is_gone_is_looked_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be ready to be read for ever, and each look a round of a busy loop."""
+    gone, other_end = os.pipe()
+    os.close(other_end)
+    monkeypatch.setattr("common.cli.pace._foreground_terminal", lambda: gone)
+    voice = Said()
+    go_on = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGCONT))
+    go_on.start()
+    Pace(voice, 0, PauseAt(Step.FILL)).step(Step.FILL, 0, None)
+    go_on.join()
+    pid = os.getpid()
+    assert voice.insisted == [
+        f"paused before fill, pid {pid}: Enter or `kill -CONT {pid}` goes on, `kill -9 {pid}` ends it here",
+        f"Enter is heard no more; `kill -CONT {pid}` goes on",
+    ]

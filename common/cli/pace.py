@@ -24,7 +24,7 @@ _WRITER = {
     Step.JOIN: "in the doorway: open the segment, or make it; attach; count us in",
     Step.TAKE_TURN: "take writer_turn: we alone send until we give it back",
     Step.WAIT_SLOT: "wait until head - tail is below {slots}: until a slot is free",
-    Step.FILL: "read the input into slot {slot}, at offset {at}, {size} bytes at most",
+    Step.FILL: "put input into slot {slot}, at offset {at}, {size} bytes at most",
     Step.PUBLISH: "store head {number} -> {next}: from now on readers see slot {slot}, {bytes}",
     Step.GIVE_TURN: "give writer_turn back: another writer may send",
     Step.LEAVE: "in the doorway: say goodbye, wake a reader, detach",
