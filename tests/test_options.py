@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.cli.leaving import wanted
-from common.cli.options import (
+from common.cli.values import (
     address_option,
     channel_option,
     count_option,

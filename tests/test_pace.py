@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from common.channel.listener import Step
-from common.cli.options import pause_option
 from common.cli.pace import Pace, PauseAt, list_steps
+from common.cli.values import pause_option
 from common.geometry import Geometry
 from common.layout import ABORTED, FIRST, LAST, SlotHeader
 from tests.helpers import ROOT
