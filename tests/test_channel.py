@@ -198,7 +198,7 @@ def test_each_step_is_told_in_order_before_it_happens(local: Local) -> None:
         stood.append((reader.ring.header.head, reader.ring.header.tail))
 
     writer, reader = local.writer(), local.reader()
-    local.heard.step = hear
+    local.heard.step, local.heard.pauses = hear, True
     send(writer, bytes(PAGE + 5))
     first, last = slots(writer)
     local.leave(writer)

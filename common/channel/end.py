@@ -178,7 +178,7 @@ class End:
 
     def tell_removal(self) -> None:
         """Before the doorway in which we may remove the channel: tell that we do, if it looks so. Raises BadSegment."""
-        if self.listener.step is None or self.removed:
+        if not self.listener.pauses or self.removed:
             return
         with self.doorway:  # or whoever only looks would be somebody who stays
             goes = self._is_to_go()

@@ -70,6 +70,8 @@ class Listener:
     call: Callable[[Call], None] | None = None
     # The step, the number of the fragment that it is about, -1 for none, and what its slot says, if that is known.
     step: Callable[[Step, int, SlotHeader | None], None] | None = None
+    # Whether whoever hears of a step may pause at it: then a removal is told before the doorway in which it happens.
+    pauses = False
     # What the slot says of the fragment that went through, and how many bytes of it did just now.
     progress: Callable[[SlotHeader, int], None] | None = None
 

@@ -78,7 +78,7 @@ class Talk(Listener):
             from common.cli.pace import Pace
 
             self._pace = Pace(self, options.slow or 0, options.pause_at, told_before=self.step)
-            self.step = self._pace.step
+            self.step, self.pauses = self._pace.step, True
 
     def attached(self, objects: ChannelObjects, geometry: Geometry) -> None:
         """How the segment came about and where it is now; from now on the first store or load is shown."""
