@@ -13,6 +13,7 @@ usage() {
 ./run_demo.sh test [ARG ...]   ruff, mypy and pytest; the arguments go to pytest
 ./run_demo.sh bench [OPTION ...]  how fast it is, against pipes and copies: a quarter of an hour, or --quick
 ./run_demo.sh compare [OPTION ...]   our ring against pipes, sockets and queues; under half a minute; --help shows the options
+./run_demo.sh lab [NAME]       experiments for the lab sheet: the list, or one of them; --all runs them all
 ./run_demo.sh tmux [OPTION ...]   writer and reader side by side; the options go to both, such as --channel 3
 ./run_demo.sh help             this text
 PYTHON=PROGRAM, before any of them, names the Python that .venv is made with, where there is none yet.
@@ -417,6 +418,11 @@ compare() {
     exec .venv/bin/python -m tests.bench.compare "$@"
 }
 
+run_lab() {
+    set_up_demo
+    exec .venv/bin/python -m common.lab "$@"
+}
+
 # pane PROGRAM [OPTION ...]: one side of the tmux window, which stays until Enter so that the end can be read.
 # Ctrl-C is for the program: a trap that does nothing keeps this shell, and unlike '' is not inherited.
 pane() {
@@ -458,6 +464,7 @@ main() {
         test) run_tests "${@:2}" ;;
         bench) run_bench "${@:2}" ;;
         compare) compare "${@:2}" ;;
+        lab) run_lab "${@:2}" ;;
         tmux) open_tmux "${@:2}" ;;
         pane) pane "${@:2}" ;;
         help | -h | --help) usage ;;

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import CallFailed
 from common.ipc.meanings import MEANING, format_failure, format_file_error
-from common.ipc.sysv_calls import _SemidDs, _ShmidDs
+from common.ipc.sysv_calls import ShmidDs, _SemidDs
 from common.ipc.trace import format_call
 
 KEY = 0x01020AB3
@@ -70,7 +70,7 @@ def test_an_id_that_is_no_more_means_a_removed_channel(name: str, number: int) -
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("shmctl", (7, 1, _ShmidDs())), ("semctl", (9, 0, "IPC_SET", _SemidDs()))],
+    [("shmctl", (7, 1, ShmidDs())), ("semctl", (9, 0, "IPC_SET", _SemidDs()))],
     ids=["shmctl", "semctl"],
 )
 def test_an_owner_that_the_user_namespace_does_not_map_is_no_removed_channel(

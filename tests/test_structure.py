@@ -12,6 +12,9 @@ import pytest
 
 from tests.helpers import ROOT
 
+# By the part of the lab sheet that they are about.
+LAB_EXPERIMENTS = [f"lab.experiments.{part}" for part in ("memory", "shmget", "shmat", "shmctl", "shmdt")]
+
 # The floors of DESIGN.md section 1, from the ground up: a module imports only from the floors below its own, and on its
 # own floor what ON_ITS_FLOOR allows. Nothing points back, so nothing can go round.
 FLOORS = (
@@ -68,6 +71,11 @@ FLOORS = (
         "cli.control",
     },
     {"show.screen", "show.status"},
+    {
+        *("lab.calls", "lab.experiment", "lab.own", "lab.needs", "lab.runner", "lab.sheet"),
+        *LAB_EXPERIMENTS,
+        *("lab.catalogue", "lab.show", "lab.tables", "lab.__main__"),
+    },
 )
 ON_ITS_FLOOR: dict[str, set[str]] = {
     "channel.patience": {"channel.listener"},
@@ -119,14 +127,23 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "cli.sinks": {"cli.descriptors"},
     "cli.control": {"cli.talk", "cli.leaving"},
     "show.status": {"show.screen"},
+    "lab.experiment": {"lab.calls"},
+    "lab.own": {"lab.calls"},
+    "lab.needs": {"lab.own"},
+    "lab.runner": {"lab.calls", "lab.experiment", "lab.own"},
+    **{module: {"lab.calls", "lab.experiment", "lab.own"} for module in LAB_EXPERIMENTS},
+    "lab.catalogue": {"lab.experiment"},
+    "lab.show": {"lab.catalogue", "lab.experiment", "lab.needs", "lab.runner", "lab.sheet"},
+    "lab.tables": {"lab.catalogue", "lab.experiment", "lab.sheet", "lab.show"},
+    "lab.__main__": {"lab.catalogue", "lab.show", "lab.tables"},
 }
 # Who knows the operating system, and who draws.
 ONLY_IN = {
     "sysv_ipc": {"ipc.sysv_calls"},
-    "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
+    "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls", "lab.calls"},
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
-    "rich": {"cli.tally", "show.screen"},
+    "rich": {"cli.tally", "show.screen", "lab.show", "lab.__main__"},
 }
 
 COMMON = ROOT / "common"
@@ -227,6 +244,8 @@ TESTED_IN = {
     **dict.fromkeys(("ipc.posix_roles", "ipc.posix_semaphores", "ipc.posix_objects"), "test_posix"),
     "ipc.posix_meanings": "test_meanings",
 }
+# Its modules are tested by the experiments, and by what is run as a person runs it.
+TESTED_IN |= {module: "lab/test_experiments" for module in MODULES if module.startswith("lab.")}
 UNTESTED = {"errors", "channel.objects", "ipc.family"}
 
 

@@ -1,0 +1,61 @@
+"""The lab's command line: `./run_demo.sh lab`, or `python -m common.lab`.
+
+An experiment for each sentence of the lab sheet: without a name the list of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+from rich.console import Console
+
+from common.ipc.doorway import ENDING
+from common.lab.catalogue import EXPERIMENTS
+from common.lab.show import show, show_list
+from common.lab.tables import tables
+
+
+def end(number: int, frame: object) -> None:
+    """A signal that ends us: what was made is removed on the way out, and no second one interrupts that."""
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def parse() -> argparse.Namespace:
+    """The options; an unknown experiment is a usage error."""
+    parser = argparse.ArgumentParser(
+        "run_demo.sh lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the experiment to run")
+    parser.add_argument("--all", action="store_true", help="run all of them, in the order of the lab sheet")
+    parser.add_argument("--table", action="store_true", help="the tables of tests/lab/README.md")
+    options = parser.parse_args()
+    if options.name and options.name not in EXPERIMENTS:
+        parser.error(f"there is no experiment {options.name!r}; without a name, all of them are listed")
+    return options
+
+
+def main() -> int:
+    """Run what was asked for; 1 when an experiment does not do what it promises."""
+    options, console = parse(), Console(highlight=False)
+    for number in ENDING:
+        signal.signal(number, end)
+    if options.table:
+        print(tables())
+        return 0
+    chosen = list(EXPERIMENTS.values()) if options.all else [EXPERIMENTS[options.name]] if options.name else []
+    if not chosen:
+        show_list(console)
+    kept = True
+    for experiment in chosen:
+        if experiment is not chosen[0]:
+            console.rule(style="default")
+        kept = show(experiment, console) and kept
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

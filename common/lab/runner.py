@@ -1,0 +1,116 @@
+"""Runs an experiment in a process of its own, so that whatever happens to it, what it made goes.
+
+If that process is killed, we clear up behind it; if we are, the kernel tells it, and it clears up itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn, Protocol
+
+from common.lab.calls import Lab, die_with, libc
+from common.lab.experiment import Experiment, Value
+from common.lab.own import Own, as_ipcs, leave_namespace
+
+PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+
+
+class Page(Protocol):
+    """Where it is written."""
+
+    def line(self, text: str) -> None:
+        """One line, at once."""
+
+    def heading(self, text: str) -> None:
+        """What comes now."""
+
+
+class Outcome(NamedTuple):
+    """What was observed, beside what is promised; `failed` says why there is nothing."""
+
+    observed: list[Value]
+    failed: str = ""
+
+
+def perform(experiment: Experiment, page: Page) -> Outcome:
+    """Run it and clear up; what it does is written as it happens."""
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what it leaves running becomes our child, and is waited for
+    with _stage() as own:
+        us, pid = os.getpid(), os.fork()
+        if not pid:
+            _perform_here(experiment, own, us, page)
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        finally:
+            os.kill(pid, signal.SIGKILL)  # not waited for yet, so the pid is still its own
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.wait()
+            result = _read(own.scratch)
+            own.clear(pid)
+    if result is None:
+        return Outcome([], f"it was ended by {signal.Signals(-code).name}" if code < 0 else "it failed, see above")
+    return Outcome(result)
+
+
+@contextlib.contextmanager
+def _stage() -> Iterator[Own]:
+    """A directory, which others may enter, whose keys nobody has."""
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix="lab-"))
+        scratch.chmod(0o711)
+        own = Own.at(scratch)
+        if own:
+            break
+        scratch.rmdir()
+    yield own
+
+
+def _perform_here(experiment: Experiment, own: Own, parent: int, page: Page) -> NoReturn:
+    """In the experiment's process: before, the calls, after; what it observed goes into a file."""
+    code = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: (own.clear(os.getpid()), os._exit(1)))
+        die_with(parent, signal.SIGTERM)
+        own = own._replace(alone=leave_namespace())
+        _observe(experiment, own, page)
+        code = 0
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        os.write(2, f"lab: {experiment.name}: {type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _observe(experiment: Experiment, own: Own, page: Page) -> None:
+    def say(line: str) -> None:
+        page.line(f"    {line}")
+
+    def show_rows(when: str) -> None:
+        page.heading(f"{when}, as ipcs -m shows it")
+        for line in as_ipcs(own.rows("shm", os.getpid())):
+            say(line)
+
+    show_rows("before")
+    page.heading("the calls as they happen")
+    observed = experiment.observe(Lab(own.scratch, say))
+    show_rows("after")
+    (own.scratch / "observed.json").write_text(json.dumps(observed))
+
+
+def _read(scratch: Path) -> list[Value] | None:
+    try:
+        observed: list[Value] = json.loads((scratch / "observed.json").read_text())
+    except FileNotFoundError:
+        return None
+    return observed

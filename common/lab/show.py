@@ -1,0 +1,99 @@
+"""What a person sees of an experiment, and of all of them."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.lab.catalogue import EXPERIMENTS
+from common.lab.experiment import Experiment, Value
+from common.lab.needs import missing
+from common.lab.runner import Outcome, perform
+from common.lab.sheet import Verdict, sentences_of
+
+_COLOURS = {Verdict.HOLDS: "green", Verdict.NUANCE: "yellow", Verdict.FALSE: "red", Verdict.NO_CLAIM: ""}
+_INDENT = "    "
+WIDEST = 100  # columns; longer lines of prose are hard to read
+
+
+def show_list(console: Console) -> None:
+    """Each experiment with its question, the sentences that it answers and what it needs."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("experiment", no_wrap=True)
+    for title in ("question", "sentences", "needs"):
+        table.add_column(title)
+    for one in EXPERIMENTS.values():
+        numbers = " ".join(str(number) for number, _ in sentences_of(one.name))
+        table.add_row(one.name, Text(one.question), numbers, " ".join(one.needs))
+    console.print(table)
+    console.print("\n./run_demo.sh lab NAME runs one of them, ./run_demo.sh lab --all all of them.", markup=False)
+
+
+class Page:
+    """What is written about one experiment, from top to bottom."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def line(self, text: str | Text, style: str = "") -> None:
+        """One line as it is, however long, and at once: more than one process writes."""
+        self._console.print(Text(text, style) if isinstance(text, str) else text, soft_wrap=True)
+        self._console.file.flush()
+
+    def heading(self, text: str) -> None:
+        """What comes now."""
+        self.line(f"\n{text}", "bold")
+
+    def prose(self, text: Text, indent: int = 4) -> None:
+        """A paragraph; its first line begins at column 4, the others at `indent`."""
+        start = 4
+        for line in text.wrap(self._console, min(self._console.width, WIDEST) - indent):
+            line.rstrip()
+            self.line(Text.assemble(" " * start, line))
+            start = indent
+
+
+def show(experiment: Experiment, console: Console) -> bool:
+    """Run one and show all of it; False when it does not do what it promises."""
+    page = Page(console)
+    page.line(f"{experiment.name}: {experiment.question}", "bold")
+    page.heading("the experiment")
+    page.line(textwrap.indent(experiment.source, _INDENT))
+    lacking = missing(experiment.needs)
+    for line in lacking:
+        page.line(f"\nIt cannot run here: it needs {line}", "yellow")
+    outcome = Outcome(list(experiment.promised.values())) if lacking else perform(experiment, page)
+    page.heading("one would observe" if lacking else "observed")
+    kept = _show_outcome(experiment, outcome, page)
+    page.heading("what one learns")
+    page.prose(Text(experiment.lesson))
+    page.heading("the lab sheet")
+    for number, sentence in sentences_of(experiment.name):
+        why = f" ({sentence.why})" if sentence.why else ""
+        page.prose(Text.assemble(f"{number:2}. {sentence.text}: ", _verdict(sentence.verdict), why), indent=8)
+    return kept
+
+
+def _verdict(verdict: Verdict) -> tuple[str, str]:
+    return verdict.value, _COLOURS[verdict]
+
+
+def _show_outcome(experiment: Experiment, outcome: Outcome, page: Page) -> bool:
+    """What was observed, beside what is promised where the two differ; whether they do not."""
+    if outcome.failed:
+        page.line(f"{_INDENT}nothing: {outcome.failed}", "red")
+        return False
+    for (what, promised), found in zip(experiment.promised.items(), outcome.observed, strict=True):
+        line = Text.assemble(f"{_INDENT}{what}: ", (as_word(found), "bold"))
+        if found != promised:
+            line.append(f"  NOT AS PROMISED, which is {as_word(promised)}", "red")
+        page.line(line)
+    return list(experiment.promised.values()) == outcome.observed
+
+
+def as_word(value: Value) -> str:
+    """A value as it is shown."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
