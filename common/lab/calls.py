@@ -22,7 +22,8 @@ from common.ipc.trace import errno_name, printer
 
 NOBODY = 65534  # the second user
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-SHM_NORESERVE = 0o10000  # <sys/shm.h>
+SHM_NORESERVE, SHM_STAT, SHM_INFO = 0o10000, 13, 14  # <sys/shm.h>
+IPCMNI = 32768  # an id is its index in the kernel's table, and this times how often that was used; see <linux/ipc.h>
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
@@ -50,11 +51,11 @@ class Child:
 class Lab(Calls):
     """The bench of one experiment; `say` shows a line. Files go into `scratch`, names in /dev/shm begin with `name`."""
 
-    def __init__(self, scratch: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, scratch: Path, say: Callable[[str], None], look: Callable[[], list[str]]) -> None:
         super().__init__(Listener())
         self.scratch = scratch
         self.name = f"/{scratch.name}"
-        self._say = say
+        self._say, self._look = say, look
         self._who = ""
         self._keys = iter(range(1, 256))
         self._show = printer(self.note)
@@ -75,9 +76,9 @@ class Lab(Calls):
         self._show(Call(name, arguments, result, number))
         return errno_name(number) if number else result
 
-    def _call(self, name: str, *arguments: Any, given: tuple[Any, ...] | None = None) -> Any:
-        """Call the function of the C library; `given` are the arguments where they are not those that are shown."""
-        result = getattr(libc, name)(*(given or arguments)) or 0  # ctypes has None for a NULL
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Call this function of the C library."""
+        result = getattr(libc, name)(*arguments) or 0  # ctypes has None for a NULL
         failed = result in (-1, MINUS_ONE)
         return self.done(name, arguments, -1 if failed else result, ctypes.get_errno() if failed else 0)
 
@@ -95,8 +96,10 @@ class Lab(Calls):
 
     def shmctl(self, shmid: int, command: int, buffer: ShmidDs | int | None = None) -> Any:
         """C: int shmctl(int shmid, int cmd, struct shmid_ds *buf); see shmctl(2). `buffer` may be a mere address."""
-        given = ctypes.byref(buffer) if isinstance(buffer, ShmidDs) else buffer
-        return self._call("shmctl", shmid, command, buffer, given=(shmid, command, given))
+        result = libc.shmctl(shmid, command, ctypes.byref(buffer) if isinstance(buffer, ShmidDs) else buffer)
+        number = ctypes.get_errno() if result < 0 else 0
+        filled = not number or command != IPC_STAT or isinstance(buffer, int)
+        return self.done("shmctl", (shmid, command, buffer if filled else None), result, number)
 
     def semget(self, key: int, members: int, flags: int) -> Any:
         """C: int semget(key_t key, int nsems, int semflg); see semget(2)."""
@@ -131,6 +134,16 @@ class Lab(Calls):
                 self.note(f"# /proc/self/maps: {' '.join(line.split())}")
                 return line.split()
         return []
+
+    def look(self) -> None:
+        """Show what the kernel has of ours now, as `ipcs -m` does."""
+        for line in self._look():
+            self.note(f"# {line}")
+
+    def sysctl(self, name: str, value: int) -> None:
+        """Set a limit of our own IPC namespace: kernel.shmmax and others, see proc(5)."""
+        self.note(f"# sysctl kernel.{name}={value}")
+        Path(f"/proc/sys/kernel/{name}").write_text(f"{value}\n")
 
     def child(self, work: Callable[[], Any], *, nobody: bool = False) -> Child:
         """Begin `work` in another process, with all that we have attached; its result is text, a number or a truth.

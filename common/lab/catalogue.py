@@ -6,5 +6,5 @@ import importlib
 
 from common.lab.experiment import EXPERIMENTS as EXPERIMENTS
 
-for part in ("memory", "shmget", "shmat", "shmctl", "shmdt"):
+for part in ("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt"):
     importlib.import_module(f"common.lab.experiments.{part}")

@@ -96,14 +96,18 @@ def _observe(experiment: Experiment, own: Own, page: Page) -> None:
     def say(line: str) -> None:
         page.line(f"    {line}")
 
+    def look() -> list[str]:
+        return as_ipcs(own.rows("shm", pid))
+
     def show_rows(when: str) -> None:
         page.heading(f"{when}, as ipcs -m shows it")
-        for line in as_ipcs(own.rows("shm", os.getpid())):
+        for line in look():
             say(line)
 
+    pid = os.getpid()
     show_rows("before")
     page.heading("the calls as they happen")
-    observed = experiment.observe(Lab(own.scratch, say))
+    observed = experiment.observe(Lab(own.scratch, say, look))
     show_rows("after")
     (own.scratch / "observed.json").write_text(json.dumps(observed))
 

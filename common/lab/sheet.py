@@ -70,7 +70,7 @@ SHEET = (
         "shmget EINVAL: invalid segment size",
         NUANCE,
         "0 only when it creates; also larger than the segment that is there, or than SHMMAX",
-        "size-errors limits",
+        "sizes limits",
     ),
     Sentence(
         "shmget EEXIST: the segment exists and cannot be created",
@@ -118,7 +118,7 @@ SHEET = (
         "IPC_CREAT alone returns a new segment's id or an existing one's",
         NUANCE,
         "or fails, by its size or its mode",
-        "opening size-errors permission",
+        "opening sizes permission",
     ),
     Sentence(
         "IPC_EXCL with IPC_CREAT makes a new one or fails with -1",
@@ -163,7 +163,7 @@ SHEET = (
         "shmat EACCES: permission denied",
         HOLDS,
         "a read-only one may still be possible; what the sheet leaves out: EIDRM, and EPERM below vm.mmap_min_addr",
-        "read-permission attach-errors",
+        "permission attach-errors",
     ),
     Sentence("With address 0 the kernel finds an unmapped region", HOLDS, "", "addresses"),
     Sentence("That is the recommended method", HOLDS, "shmop(2): the preferred, portable way", "addresses"),

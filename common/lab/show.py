@@ -26,10 +26,17 @@ def show_list(console: Console) -> None:
     for title in ("question", "sentences", "needs"):
         table.add_column(title)
     for one in EXPERIMENTS.values():
-        numbers = " ".join(str(number) for number, _ in sentences_of(one.name))
-        table.add_row(one.name, Text(one.question), numbers, " ".join(one.needs))
+        numbers = [number for number, _ in sentences_of(one.name)]
+        table.add_row(one.name, Text(one.question), as_ranges(numbers), " ".join(one.needs))
     console.print(table)
     console.print("\n./run_demo.sh lab NAME runs one of them, ./run_demo.sh lab --all all of them.", markup=False)
+
+
+def as_ranges(numbers: list[int]) -> str:
+    """Numbers that go up, such as "11 13 19-24"."""
+    first = [number for number in numbers if number - 1 not in numbers]
+    last = [number for number in numbers if number + 1 not in numbers]
+    return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True))
 
 
 class Page:

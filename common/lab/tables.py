@@ -39,6 +39,4 @@ def _row(*cells: str) -> str:
 
 
 def _cell(text: str) -> str:
-    for special in "|*_<":
-        text = text.replace(special, f"\\{special}")
-    return text
+    return text.replace("|", "\\|").replace("*", "\\*")

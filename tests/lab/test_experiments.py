@@ -15,9 +15,12 @@ from rich.console import Console
 from common.lab.catalogue import EXPERIMENTS
 from common.lab.needs import missing
 from common.lab.own import rows
-from common.lab.show import show
+from common.lab.sheet import SHEET, Verdict, sentences_of
+from common.lab.show import as_ranges, show
+from common.lab.tables import tables
 from tests.helpers import ROOT, Finished, finish, wait_until
 from tests.helpers import Pair as Programs
+from tests.lab.cases import LAB_README
 from tests.lab.shell import second_user
 
 NOT_FOR_OTHERS = {"root", "namespace"}  # needs that only root meets
@@ -106,6 +109,10 @@ def objects() -> set[tuple[str, int]]:
     return {(kind, row[name]) for kind, name in (("shm", "shmid"), ("sem", "semid")) for row in rows(kind)}
 
 
+def test_numbers_that_follow_each_other_are_a_range() -> None:
+    assert as_ranges([11, 13, 19, 20, 21, 24, 25]) == "11 13 19-21 24-25"
+
+
 def test_an_unknown_experiment_is_a_usage_error(pair: Programs) -> None:
     done = run_lab(pair, "nonsense")
     assert done.code == 2 and "there is no experiment 'nonsense'" in done.err
@@ -114,3 +121,22 @@ def test_an_unknown_experiment_is_a_usage_error(pair: Programs) -> None:
 def test_the_list_has_each_of_them_with_its_question(pair: Programs) -> None:
     listed = run_lab(pair).out.decode()
     assert re.findall(r"^([a-z-]+)  ", listed, re.MULTILINE) == ["experiment", *EXPERIMENTS]
+
+
+def test_each_sentence_of_the_sheet_has_its_verdict_and_what_shows_it() -> None:
+    assert len(SHEET) == 65
+    for number, sentence in enumerate(SHEET, 1):
+        assert set(sentence.experiments) <= set(EXPERIMENTS), number
+        assert sentence.shown or sentence.verdict is Verdict.NO_CLAIM, number
+        assert sentence.why or sentence.verdict not in (Verdict.NUANCE, Verdict.FALSE), number
+
+
+def test_each_experiment_answers_a_sentence_and_they_stand_in_the_order_of_the_sheet() -> None:
+    assert all(sentences_of(name) for name in EXPERIMENTS)
+    first_named = dict.fromkeys(sentence.experiments[0] for sentence in SHEET if sentence.experiments)
+    assert list(first_named) == [name for name in EXPERIMENTS if name in first_named]
+
+
+def test_the_tables_in_the_readme_are_made_from_them() -> None:
+    assert f"\n\n{tables()}\n\n## " in LAB_README.read_text(), "put in what `python -m common.lab --table` shows"
+    assert [sentence.text for sentence in SHEET if sentence.shown == "./run_demo.sh compare"] == [SHEET[1].text]

@@ -22,7 +22,7 @@ from common.lab.experiment import Observed, experiment
     " Usually it is two processes that map them, but that is not necessary.",
 )
 def mapping(lab: Lab) -> Observed:
-    """What does it mean that memory is shared?"""
+    """What does it mean to share memory?"""
     shmid = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
     one = lab.shmat(shmid)
     other = lab.shmat(shmid)
@@ -72,7 +72,7 @@ def intermediary(lab: Lab) -> Observed:
     " attachments, not processes: each child inherited ours (fork(2)) and added one of its own: 1 + 3 * 2 = 7.",
 )
 def many(lab: Lab) -> Observed:
-    """How many processes may have it, and what does nattch count?"""
+    """What does nattch count?"""
     shmid = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
     lab.store(lab.shmat(shmid), b"for all")
     ready, say_ready = os.pipe()

@@ -1,8 +1,8 @@
-"""Of shmget: keys, flags, sizes, modes, and each of its errors."""
+"""Of shmget: what it makes, what it returns, and each of its errors."""
 
 from __future__ import annotations
 
-from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL
+from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL, IPC_RMID, SHM_RDONLY
 from common.lab.calls import SHM_NORESERVE, Lab
 from common.lab.experiment import Observed, experiment, ok
 
@@ -16,7 +16,7 @@ FLAGS = (0, IPC_EXCL, IPC_CREAT)  # all but both together
     " shmget takes a size, semget takes the number of semaphores, and msgget nothing.",
 )
 def three_tables(lab: Lab) -> Observed:
-    """Does shmget give access to a message queue?"""
+    """Is shmget for message queues, too?"""
     made = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
     queue = lab.msgget(lab.key, 0)
     semaphores = lab.semget(lab.key, 0, 0)
@@ -25,22 +25,32 @@ def three_tables(lab: Lab) -> Observed:
 
 @experiment(
     promised={
-        "3 GiB, more than an int holds": 3 << 30,
-        "IPC_STAT of 5000 bytes": 5000,
-        "bytes that shmat maps of them": 8192,
+        "3 GiB, more than an int holds: IPC_STAT": 3 << 30,
+        "5000 bytes: IPC_STAT": 5000,
+        "and bytes that shmat maps": 8192,
+        "it exists with 5000: 100 bytes, or 0": "the same id",
+        "8192 bytes, which would fit its two pages": "EINVAL",
+        "a new one of size 0": "EINVAL",
+        "a new one of 2^63 bytes": "EINVAL",
     },
     lesson="The size is a size_t, 64 bits here, and not the sheet's int. The kernel remembers it to the byte and maps"
-    " whole pages: behind the 5000th byte there is room to the end of the page, which nobody should use. (SHM_NORESERVE"
-    " only keeps it from setting 3 GiB of memory aside; see shmget(2).)",
+    " whole pages. Of an existing segment one may ask for less and gets all of it. EINVAL is for nothing, for more than"
+    " SHMMAX (see `limits`) or 2^63-1, and, most often in a lab, for more than the segment of an earlier run has, after"
+    " the struct has grown: ipcrm it. (SHM_NORESERVE only keeps the 3 GiB from being set aside.)",
 )
 def sizes(lab: Lab) -> Observed:
-    """What may the size be, and how many bytes does one get?"""
+    """Which sizes can one ask for?"""
     flags = IPC_CREAT | SHM_NORESERVE | 0o600
-    large = lab.shmget(lab.key, 3 << 30, flags)
-    odd = lab.shmget(lab.new_key(), 5000, IPC_CREAT | 0o600)
+    large = lab.stat(lab.shmget(lab.new_key(), 3 << 30, flags)).size
+    odd = lab.shmget(lab.key, 5000, flags)
     start, _, end = lab.maps(lab.shmat(odd))[0].partition("-")
     mapped = int(end, 16) - int(start, 16)
-    return lab.stat(large).size, lab.stat(odd).size, mapped
+    again = {lab.shmget(lab.key, size, flags) for size in (100, 0)}
+    less = "the same id" if again == {odd} else "another"
+    more = lab.shmget(lab.key, 8192, flags)
+    new = lab.new_key()
+    wrong = [lab.shmget(new, size, flags) for size in (0, 1 << 63)]
+    return large, lab.stat(odd).size, mapped, less, more, *wrong
 
 
 @experiment(
@@ -50,34 +60,9 @@ def sizes(lab: Lab) -> Observed:
     needs=("namespace",),
 )
 def first_id(lab: Lab) -> Observed:
-    """Which ids does shmget return, and what when it fails?"""
+    """What is an id, and what a failure?"""
     first = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
     return first, lab.shmget(lab.new_key(), 4096, 0)
-
-
-@experiment(
-    promised={
-        "a new one of size 0": "EINVAL",
-        "2^63 bytes": "EINVAL",
-        "larger than the one that is there": "EINVAL",
-        "smaller": "the same id",
-        "0, that is any size": "the same id",
-    },
-    lesson="EINVAL has four causes: nothing to make, more than SHMMAX (see `limits`), more than 2^63-1, which no SHMMAX"
-    " allows, and, most often in a lab, a segment of an earlier run that is smaller than the struct has become. ipcrm"
-    " it. A smaller size than the segment's is no error: one gets the whole of it.",
-)
-def size_errors(lab: Lab) -> Observed:
-    """Which sizes are invalid?"""
-    none = lab.shmget(lab.key, 0, IPC_CREAT | 0o600)
-    much = lab.shmget(lab.key, 1 << 63, IPC_CREAT | 0o600)
-    made = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
-
-    def again(size: int) -> str:
-        result = lab.shmget(lab.key, size, IPC_CREAT | 0o600)
-        return "the same id" if result == made else str(result)
-
-    return none, much, again(8192), again(100), again(0)
 
 
 @experiment(
@@ -93,7 +78,7 @@ def size_errors(lab: Lab) -> Observed:
     " IPC_CREAT; alone it is ignored. Who must know whether the segment is new, say to initialise it, needs both.",
 )
 def opening(lab: Lab) -> Observed:
-    """What do IPC_CREAT and IPC_EXCL do, on a new key and an old one?"""
+    """What do IPC_CREAT and IPC_EXCL do?"""
     missing = lab.shmget(lab.key, 4096, 0o600)
     useless = lab.shmget(lab.key, 4096, IPC_EXCL | 0o600)
     made = lab.shmget(lab.key, 4096, IPC_CREAT | IPC_EXCL | 0o600)
@@ -102,3 +87,97 @@ def opening(lab: Lab) -> Observed:
     opened = [lab.shmget(lab.key, 4096, flags | 0o600) for flags in FLAGS]
     same = set(opened) == {made}
     return missing, useless, ok(made), ok(other), refused, same
+
+
+@experiment(
+    promised={
+        "it is marked and its key is free: no flag": "ENOENT",
+        "IPC_CREAT with the same key": "another id",
+        "the key of the first, which still lives": 0,
+    },
+    lesson="There is no EIDRM in shmget on Linux: since 2.3.30 IPC_RMID takes the key away at once, and the marked"
+    " segment lives on with key 0, IPC_PRIVATE, until its last detach (shmget(2), Linux notes).",
+)
+def removed_key(lab: Lab) -> Observed:
+    """Does shmget find what is marked?"""
+    first = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
+    lab.shmat(first)
+    lab.shmctl(first, IPC_RMID)
+    missing = lab.shmget(lab.key, 4096, 0o600)
+    second = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
+    which = "the same id" if second == first else "another id"
+    return missing, which, lab.stat(first).perm.key
+
+
+@experiment(
+    promised={
+        "its mode is 0400: shmget with 0600": "EACCES",
+        "shmget with 0400": "the same id",
+        "shmget with 0": "the same id",
+        "IPC_CREAT with 0600": "EACCES",
+        "IPC_CREAT and IPC_EXCL": "EEXIST",
+        "shmat": "EACCES",
+        "shmat with SHM_RDONLY": "ok",
+    },
+    lesson="shmget compares the mode bits in its flags with those of the segment, and nothing else: who asks for 0 gets"
+    " the id of anybody's segment. shmat is what shuts the door: it needs the right to read and to write, with"
+    " SHM_RDONLY the right to read. Its creator is no exception. Root is (CAP_IPC_OWNER), and never sees EACCES.",
+)
+def permission(lab: Lab) -> Observed:
+    """What does EACCES keep one from?"""
+
+    def use_own() -> list[str]:
+        made = lab.shmget(lab.key, 4096, IPC_CREAT | 0o400)
+
+        def asking(flags: int) -> str:
+            result = lab.shmget(lab.key, 4096, flags)
+            return "the same id" if result == made else str(result)
+
+        exclusive = IPC_CREAT | IPC_EXCL
+        flags = (0o600, 0o400, 0, IPC_CREAT | 0o600, exclusive)
+        answers = [asking(one) for one in flags]
+        to_write = lab.shmat(made)
+        to_read = lab.shmat(made, None, SHM_RDONLY)
+        return [*answers, to_write, str(ok(to_read))]
+
+    return tuple(lab.in_child(use_own, nobody=True))
+
+
+@experiment(
+    promised={"8 TiB": "ENOMEM", "8 TiB with SHM_NORESERVE": "ok"},
+    lesson="ENOMEM: the kernel counts what it has promised, and memory and swap do not hold so much. With SHM_NORESERVE"
+    " nothing is counted, and what is not there is missed at the first touch. What a limit refuses has another errno:"
+    " see `limits`.",
+    needs=("overcommit",),
+)
+def too_large(lab: Lab) -> Observed:
+    """How much memory may one ask for?"""
+    counted = lab.shmget(lab.key, 8 << 40, IPC_CREAT | 0o600)
+    flags = IPC_CREAT | SHM_NORESERVE | 0o600
+    uncounted = lab.shmget(lab.key, 8 << 40, flags)
+    return counted, ok(uncounted)
+
+
+@experiment(
+    promised={
+        "SHMMAX is 4096: 8192 bytes": "EINVAL",
+        "SHMALL is 1 page: 8192 bytes": "ENOSPC",
+        "SHMMNI is 1, and there is one": "ENOSPC",
+    },
+    lesson="Three limits, and two errnos that the sheet does not connect with them: one segment may be as large as"
+    " SHMMAX, all together have SHMALL pages, and there are SHMMNI of them. `ipcs -lm` shows them. ENOSPC in a lab"
+    " mostly means: segments of earlier runs that nobody removed.",
+    needs=("namespace",),
+)
+def limits(lab: Lab) -> Observed:
+    """What when a limit is reached?"""
+    make = IPC_CREAT | 0o600
+    lab.sysctl("shmmax", 4096)
+    large = lab.shmget(lab.key, 8192, make)
+    lab.sysctl("shmmax", 2**30)
+    lab.sysctl("shmall", 1)
+    many_pages = lab.shmget(lab.key, 8192, make)
+    lab.sysctl("shmmni", 1)
+    lab.shmget(lab.key, 4096, make)
+    one_more = lab.shmget(lab.new_key(), 4096, make)
+    return large, many_pages, one_more
