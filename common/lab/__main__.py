@@ -39,13 +39,22 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run what was asked for; 1 when an experiment does not do what it promises."""
-    options, console = parse(), Console(highlight=False)
+    """Do what was asked for; 1 when it fails."""
+    options = parse()
     for number in ENDING:
         signal.signal(number, end)
+    try:
+        return 0 if run(options, Console(highlight=False)) else 1
+    except OSError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+
+
+def run(options: argparse.Namespace, console: Console) -> bool:
+    """Show the list, the tables, or experiments; False when one does not do what it promises."""
     if options.table:
-        print(tables())
-        return 0
+        console.out(tables(), highlight=False)
+        return True
     chosen = list(EXPERIMENTS.values()) if options.all else [EXPERIMENTS[options.name]] if options.name else []
     if not chosen:
         show_list(console)
@@ -54,7 +63,7 @@ def main() -> int:
         if experiment is not chosen[0]:
             console.rule(style="default")
         kept = show(experiment, console) and kept
-    return 0 if kept else 1
+    return kept
 
 
 if __name__ == "__main__":

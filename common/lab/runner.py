@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -63,14 +64,13 @@ def perform(experiment: Experiment, page: Page) -> Outcome:
 @contextlib.contextmanager
 def _stage() -> Iterator[Own]:
     """A directory, which others may enter, whose keys nobody has."""
-    while True:
-        scratch = Path(tempfile.mkdtemp(prefix="lab-"))
-        scratch.chmod(0o711)
-        own = Own.at(scratch)
-        if own:
-            break
-        scratch.rmdir()
-    yield own
+    own = None
+    while not own:
+        with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as scratch:
+            os.chmod(scratch, 0o711)
+            own = Own.at(Path(scratch))
+            if own:
+                yield own
 
 
 def _perform_here(experiment: Experiment, own: Own, parent: int, page: Page) -> NoReturn:
@@ -79,6 +79,7 @@ def _perform_here(experiment: Experiment, own: Own, parent: int, page: Page) -> 
     try:
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # of a SIGSEGV
         signal.signal(signal.SIGTERM, lambda *_: (own.clear(os.getpid()), os._exit(1)))
         die_with(parent, signal.SIGTERM)
         own = own._replace(alone=leave_namespace())

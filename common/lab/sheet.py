@@ -247,7 +247,7 @@ SHEET = (
     ),
     Sentence("With nobody attached the removal is immediate", HOLDS, "", "removal"),
     Sentence("To detach properly, a process calls shmdt", NUANCE, "exit and exec do it, too; fork attaches", "leaving"),
-    Sentence("int shmdt(char *shmaddr)", HOLDS, "const void * today: shmop(2)", "detaching"),
+    Sentence("int shmdt(char *shmaddr)", NUANCE, "const void * today: shmop(2)", "detaching"),
     Sentence("shmdt: -1 and EINVAL for a bad address", HOLDS, "0 when it succeeds", "detaching"),
     Sentence("When it is no longer needed it should be detached", HOLDS, "good advice", "nattch"),
     Sentence("Detaching is not removing", HOLDS, "", "nattch"),

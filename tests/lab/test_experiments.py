@@ -109,6 +109,12 @@ def objects() -> set[tuple[str, int]]:
     return {(kind, row[name]) for kind, name in (("shm", "shmid"), ("sem", "semid")) for row in rows(kind)}
 
 
+def test_a_full_disk_is_one_line(pair: Programs) -> None:
+    with open("/dev/full", "w") as full:
+        done = finish(pair.spawn([sys.executable, "-m", "common.lab", "race"], cwd=ROOT, stdout=full))
+    assert (done.code, done.err) == (1, "lab: [Errno 28] No space left on device\n")
+
+
 def test_numbers_that_follow_each_other_are_a_range() -> None:
     assert as_ranges([11, 13, 19, 20, 21, 24, 25]) == "11 13 19-21 24-25"
 

@@ -11,7 +11,7 @@ from common.ipc.sysv_calls import IPC_CREAT, SHM_RDONLY, SHM_RND
 from common.lab.calls import SHM_NORESERVE, Lab, libc
 from common.lab.experiment import Observed, experiment, ok
 
-CHOSEN = 0x7E0000000000  # where nothing is in a process of 64 bits
+CHOSEN = 0x2000000000  # between the heap and what the kernel maps by itself, also with 39 bits of address
 
 
 @experiment(

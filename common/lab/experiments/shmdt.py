@@ -61,7 +61,7 @@ def detaching(lab: Lab) -> Observed:
     """Which addresses does shmdt take?"""
     shmid = lab.shmget(lab.key, 4096, IPC_CREAT | 0o600)
     one, other = lab.shmat(shmid), lab.shmat(shmid)
-    addresses = (one, one, 0x7E0000000000, other + 8)
+    addresses = (one, one, 0x2000000000, other + 8)
     return tuple(lab.shmdt(address) for address in addresses)
 
 

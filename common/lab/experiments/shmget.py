@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mmap import PAGESIZE
+
 from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL, IPC_RMID, SHM_RDONLY
 from common.lab.calls import SHM_NORESERVE, Lab
 from common.lab.experiment import Observed, experiment, ok
@@ -27,9 +29,9 @@ def three_tables(lab: Lab) -> Observed:
     promised={
         "3 GiB, more than an int holds: IPC_STAT": 3 << 30,
         "5000 bytes: IPC_STAT": 5000,
-        "and bytes that shmat maps": 8192,
+        "shmat maps whole pages, and no more": True,
         "it exists with 5000: 100 bytes, or 0": "the same id",
-        "8192 bytes, which would fit its two pages": "EINVAL",
+        "5001 bytes, for which its pages have room": "EINVAL",
         "a new one of size 0": "EINVAL",
         "a new one of 2^63 bytes": "EINVAL",
     },
@@ -44,13 +46,14 @@ def sizes(lab: Lab) -> Observed:
     large = lab.stat(lab.shmget(lab.new_key(), 3 << 30, flags)).size
     odd = lab.shmget(lab.key, 5000, flags)
     start, _, end = lab.maps(lab.shmat(odd))[0].partition("-")
-    mapped = int(end, 16) - int(start, 16)
+    spare = int(end, 16) - int(start, 16) - 5000
     again = {lab.shmget(lab.key, size, flags) for size in (100, 0)}
     less = "the same id" if again == {odd} else "another"
-    more = lab.shmget(lab.key, 8192, flags)
+    more = lab.shmget(lab.key, 5001, flags)
     new = lab.new_key()
     wrong = [lab.shmget(new, size, flags) for size in (0, 1 << 63)]
-    return large, lab.stat(odd).size, mapped, less, more, *wrong
+    whole = 0 <= spare < PAGESIZE
+    return large, lab.stat(odd).size, whole, less, more, *wrong
 
 
 @experiment(
@@ -160,8 +163,8 @@ def too_large(lab: Lab) -> Observed:
 
 @experiment(
     promised={
-        "SHMMAX is 4096: 8192 bytes": "EINVAL",
-        "SHMALL is 1 page: 8192 bytes": "ENOSPC",
+        "SHMMAX is 4096: a byte more": "EINVAL",
+        "SHMALL is 1 page: two pages": "ENOSPC",
         "SHMMNI is 1, and there is one": "ENOSPC",
     },
     lesson="Three limits, and two errnos that the sheet does not connect with them: one segment may be as large as"
@@ -173,11 +176,11 @@ def limits(lab: Lab) -> Observed:
     """What when a limit is reached?"""
     make = IPC_CREAT | 0o600
     lab.sysctl("shmmax", 4096)
-    large = lab.shmget(lab.key, 8192, make)
+    large = lab.shmget(lab.key, 4097, make)
     lab.sysctl("shmmax", 2**30)
     lab.sysctl("shmall", 1)
-    many_pages = lab.shmget(lab.key, 8192, make)
+    pages = lab.shmget(lab.key, 2 * PAGESIZE, make)
     lab.sysctl("shmmni", 1)
     lab.shmget(lab.key, 4096, make)
     one_more = lab.shmget(lab.new_key(), 4096, make)
-    return large, many_pages, one_more
+    return large, pages, one_more
