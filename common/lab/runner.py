@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 def perform(experiment: Experiment, page: Page) -> Outcome:
     """Run it and clear up; what it does is written as it happens."""
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what it leaves running becomes our child, and is waited for
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what it leaves running becomes our child
     with _stage() as own:
         us, pid = os.getpid(), os.fork()
         if not pid:
@@ -49,16 +49,24 @@ def perform(experiment: Experiment, page: Page) -> Outcome:
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         finally:
-            os.kill(pid, signal.SIGKILL)  # not waited for yet, so the pid is still its own
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            with contextlib.suppress(ChildProcessError):
-                while True:
-                    os.wait()
+            code = _end(pid)
             result = _read(own.scratch)
             own.clear(pid)
     if result is None:
         return Outcome([], f"it was ended by {signal.Signals(-code).name}" if code < 0 else "it failed, see above")
     return Outcome(result)
+
+
+def _end(pid: int) -> int:
+    """End the experiment's process, and with it what it has started, which is in its group; its exit code."""
+    with contextlib.suppress(OSError):  # it may not have come to that itself
+        os.setpgid(pid, pid)
+    os.killpg(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-pid, 0)
+    return code
 
 
 @contextlib.contextmanager
@@ -77,6 +85,8 @@ def _perform_here(experiment: Experiment, own: Own, parent: int, page: Page) -> 
     """In the experiment's process: before, the calls, after; what it observed goes into a file."""
     code = 1
     try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # on a terminal the group is in the background, and may write
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # of a SIGSEGV

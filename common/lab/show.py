@@ -14,8 +14,11 @@ from common.lab.needs import missing
 from common.lab.runner import Outcome, perform
 from common.lab.sheet import Verdict, sentences_of
 
-_COLOURS = {Verdict.HOLDS: "green", Verdict.NUANCE: "yellow", Verdict.FALSE: "red", Verdict.NO_CLAIM: ""}
+_COLOURS = {Verdict.HOLDS: "green", Verdict.NUANCE: "magenta", Verdict.FALSE: "red", Verdict.NO_CLAIM: ""}
 _INDENT = "    "
+_BELOW = """./run_demo.sh lab NAME runs one of them, ./run_demo.sh lab --all all of them.
+The sentences of the lab sheet, with these numbers, stand in tests/lab/README.md;
+of the second, "by far the fastest", ./run_demo.sh compare shows what is true."""
 WIDEST = 100  # columns; longer lines of prose are hard to read
 
 
@@ -29,7 +32,7 @@ def show_list(console: Console) -> None:
         numbers = [number for number, _ in sentences_of(one.name)]
         table.add_row(one.name, Text(one.question), as_ranges(numbers), " ".join(one.needs))
     console.print(table)
-    console.print("\n./run_demo.sh lab NAME runs one of them, ./run_demo.sh lab --all all of them.", markup=False)
+    console.print(f"\n{_BELOW}", markup=False, soft_wrap=True)
 
 
 def as_ranges(numbers: list[int]) -> str:
@@ -71,7 +74,7 @@ def show(experiment: Experiment, console: Console) -> bool:
     page.line(textwrap.indent(experiment.source, _INDENT))
     lacking = missing(experiment.needs)
     for line in lacking:
-        page.line(f"\nIt cannot run here: it needs {line}", "yellow")
+        page.line(f"\nIt cannot run here: it needs {line}", "magenta")
     outcome = Outcome(list(experiment.promised.values())) if lacking else perform(experiment, page)
     page.heading("one would observe" if lacking else "observed")
     kept = _show_outcome(experiment, outcome, page)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sysv_ipc
 from rich.console import Console
 
 from common.lab.catalogue import EXPERIMENTS
@@ -85,7 +86,7 @@ def test_a_broken_promise_is_shown_and_is_a_failure() -> None:
 def test_whatever_happens_to_it_nothing_is_left(
     pair: Programs, tmp_path: Path, whom: str, number: signal.Signals, namespace: str
 ) -> None:
-    """In a namespace of its own or not; `whom` the signal ends."""
+    """In a namespace of its own or not; `whom` the signal ends. What others make meanwhile is not touched."""
     command = [sys.executable, "-m", "tests.lab.hanging", namespace]
     lab = pair.spawn(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert lab.stdout
@@ -93,6 +94,8 @@ def test_whatever_happens_to_it_nothing_is_left(
     while not found:
         said += lab.stdout.readline().decode()
         found = re.search(r"hanging: pid (\d+)\n", said)
+    others = sysv_ipc.SharedMemory(None, sysv_ipc.IPC_CREX, size=1)
+    others.detach()
     (scratch,) = (path for path in tmp_path.iterdir() if path.name.startswith("lab-"))
     made = {(kind, int(number)) for kind, number in re.findall(r"(shm|sem)get\(.*\) = (\d+)", said)}
     assert len(made) == 3 and (namespace == "alone" or made <= objects())
@@ -101,6 +104,7 @@ def test_whatever_happens_to_it_nothing_is_left(
     assert code == (1 if whom == "experiment" else -9 if number is signal.SIGKILL else 128 + number)
     wait_until(lambda: not scratch.exists(), "the end of the experiment's process")
     assert namespace == "alone" or not made & objects()
+    others.remove()
     assert not list(Path("/dev/shm").glob(f"*{scratch.name}*"))
 
 
