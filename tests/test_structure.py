@@ -12,9 +12,13 @@ import pytest
 
 from tests.helpers import ROOT
 
-# By the part of the lab sheet that they are about.
+# By the part of the lab sheet that they are about, and then by what else is asked.
 LAB_EXPERIMENTS = [
-    f"lab.experiments.{part}" for part in ("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt")
+    f"lab.experiments.{part}"
+    for part in (
+        *("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt"),
+        *("mistakes_objects", "mistakes_others", "mistakes_inside"),
+    )
 ]
 
 # The floors of DESIGN.md section 1, from the ground up: a module imports only from the floors below its own, and on its
@@ -74,7 +78,8 @@ FLOORS = (
     },
     {"show.screen", "show.status"},
     {
-        *("lab.calls", "lab.experiment", "lab.own", "lab.needs", "lab.runner", "lab.sheet"),
+        *("lab.classic_writer", "lab.classic_reader"),
+        *("lab.calls", "lab.experiment", "lab.own", "lab.needs", "lab.programs", "lab.runner", "lab.sheet"),
         *LAB_EXPERIMENTS,
         *("lab.catalogue", "lab.show", "lab.tables", "lab.__main__"),
     },
@@ -133,7 +138,8 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "lab.own": {"lab.calls"},
     "lab.needs": {"lab.own"},
     "lab.runner": {"lab.calls", "lab.experiment", "lab.own"},
-    **{module: {"lab.calls", "lab.experiment", "lab.own"} for module in LAB_EXPERIMENTS},
+    "lab.programs": {"lab.calls"},
+    **{module: {"lab.calls", "lab.experiment", "lab.own", "lab.programs"} for module in LAB_EXPERIMENTS},
     "lab.catalogue": {"lab.experiment"},
     "lab.show": {"lab.catalogue", "lab.experiment", "lab.needs", "lab.runner", "lab.sheet"},
     "lab.tables": {"lab.catalogue", "lab.experiment", "lab.sheet", "lab.show"},
@@ -141,7 +147,7 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
 }
 # Who knows the operating system, and who draws.
 ONLY_IN = {
-    "sysv_ipc": {"ipc.sysv_calls"},
+    "sysv_ipc": {"ipc.sysv_calls", "lab.classic_writer", "lab.classic_reader"},
     "ctypes": {
         "ipc.calls",
         "ipc.sysv_calls",
@@ -149,6 +155,7 @@ ONLY_IN = {
         "lab.calls",
         "lab.experiments.shmat",
         "lab.experiments.shmctl",
+        "lab.experiments.mistakes_inside",
     },
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},

@@ -1,4 +1,4 @@
-"""The lab: an experiment for each sentence of the lab sheet. `./run_demo.sh lab` lists them.
+"""The lab: an experiment for each sentence of the lab sheet, and for ten mistakes. `./run_demo.sh lab` lists them.
 
 How an experiment is written. It is one function in common/lab/experiments/, of at most 25 lines and 78 columns, with
 `@experiment` above it; the modules stand in the order of the lab sheet, and so do the functions in them.
@@ -24,4 +24,8 @@ removed behind it (common/lab/own.py): so it takes its keys from `lab.key` and `
 own process), names in /dev/shm that begin with `lab.name`, and files in `lab.scratch`.
 
 A sentence of the lab sheet is a line in common/lab/sheet.py, with its verdict and the experiment that it rests on.
+
+Ten mistakes are shown on the classic pair, classic_writer.py and classic_reader.py, which is what one might hand in:
+`@mistake` has symptom, cause and cure in the place of the lesson, and common/lab/programs.py runs that pair and ours.
+Their keys are made of `lab.scratch` too, or of files "key..." in it, and nobody else's.
 """

@@ -1,6 +1,6 @@
 """The lab's command line: `./run_demo.sh lab`, or `python -m common.lab`.
 
-An experiment for each sentence of the lab sheet: without a name the list of them.
+An experiment for each sentence of the lab sheet, and for what may go wrong: without a name the list of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.console import Console
 from common.ipc.doorway import ENDING
 from common.lab.catalogue import EXPERIMENTS
 from common.lab.show import show, show_list
-from common.lab.tables import tables
+from common.lab.tables import other_tables, sheet_tables
 
 
 def end(number: int, frame: object) -> None:
@@ -30,7 +30,7 @@ def parse() -> argparse.Namespace:
         "run_demo.sh lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="the experiment to run")
-    parser.add_argument("--all", action="store_true", help="run all of them, in the order of the lab sheet")
+    parser.add_argument("--all", action="store_true", help="run all of them, in the order of the list")
     parser.add_argument("--table", action="store_true", help="the tables of tests/lab/README.md")
     options = parser.parse_args()
     if options.name and options.name not in EXPERIMENTS:
@@ -53,7 +53,7 @@ def main() -> int:
 def run(options: argparse.Namespace, console: Console) -> bool:
     """Show the list, the tables, or experiments; False when one does not do what it promises."""
     if options.table:
-        console.out(tables(), highlight=False)
+        console.out(f"{sheet_tables()}\n\n{other_tables()}", highlight=False)
         return True
     chosen = list(EXPERIMENTS.values()) if options.all else [EXPERIMENTS[options.name]] if options.name else []
     if not chosen:

@@ -1,4 +1,4 @@
-"""All experiments: each module adds its own, and they are imported in the order of the lab sheet."""
+"""All experiments, by what they are about, in the order in which one reads them; each module adds its own."""
 
 from __future__ import annotations
 
@@ -6,5 +6,16 @@ import importlib
 
 from common.lab.experiment import EXPERIMENTS as EXPERIMENTS
 
-for part in ("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt"):
-    importlib.import_module(f"common.lab.experiments.{part}")
+THE_SHEET = "the lab sheet"
+_MODULES = {
+    THE_SHEET: ("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt"),
+    "ten mistakes, on the classic pair": ("mistakes_objects", "mistakes_others", "mistakes_inside"),
+}
+
+for _part in sum(_MODULES.values(), ()):
+    importlib.import_module(f"common.lab.experiments.{_part}")
+
+PARTS = {
+    title: [one for one in EXPERIMENTS.values() if one.observe.__module__.rpartition(".")[2] in modules]
+    for title, modules in _MODULES.items()
+}

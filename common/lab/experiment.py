@@ -49,3 +49,10 @@ def experiment(
 def ok(result: Value) -> Value:
     """Of an id, an address or a 0, that the call succeeded; the symbol of its errno stays as it is."""
     return result if isinstance(result, str) else "ok"
+
+
+def mistake(
+    *, promised: Mapping[str, Value], symptom: str, cause: str, cure: str, needs: tuple[str, ...] = ()
+) -> Callable[[Function], Function]:
+    """An experiment about a mistake: what one sees, why, and what to do, which is what writer.py and reader.py do."""
+    return experiment(promised=promised, lesson=f"Symptom: {symptom}\nCause: {cause}\nCure: {cure}", needs=needs)

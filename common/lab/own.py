@@ -1,7 +1,8 @@
 """The objects of one experiment: what the kernel shows of them, and clearing them away.
 
 In an IPC namespace of its own every object is the experiment's. Elsewhere one is proved its own when it was not there
-before, a user that the experiment runs as made it, and it has one of the experiment's keys or was made by its process.
+before, a user that the experiment runs as made it, and it has one of the experiment's keys (ftok of its directory, or
+of a file "key..." in it) or was made by its process.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ def rows(kind: str) -> list[dict[str, int]]:
     ]
 
 
+def keys_of(path: Path) -> frozenset[int]:
+    """Every key that ftok makes of a path."""
+    return frozenset(Calls().make_key(str(path), number) for number in range(1, 256))
+
+
 class Own(NamedTuple):
     """What proves an object to be the experiment's; `alone`: it has an IPC namespace of its own."""
 
@@ -46,7 +52,7 @@ class Own(NamedTuple):
     @classmethod
     def at(cls, scratch: Path) -> Own | None:
         """For an experiment in this directory; None when somebody has one of its keys."""
-        keys = frozenset(Calls().make_key(str(scratch), number) for number in range(1, 256))
+        keys = keys_of(scratch)
         there = [(kind, row) for kind in _KINDS for row in rows(kind)]
         if any(row["key"] in keys for _, row in there):
             return None
@@ -54,12 +60,13 @@ class Own(NamedTuple):
 
     def rows(self, kind: str, pid: int) -> list[dict[str, int]]:
         """The rows of the experiment's objects; `pid` is its process."""
-        return [row for row in rows(kind) if self.alone or self._proved(kind, row, pid)]
+        keys = self.keys.union(*map(keys_of, self.scratch.glob("key*")))
+        return [row for row in rows(kind) if self.alone or self._proved(kind, row, pid, keys)]
 
-    def _proved(self, kind: str, row: dict[str, int], pid: int) -> bool:
+    def _proved(self, kind: str, row: dict[str, int], pid: int, keys: frozenset[int]) -> bool:
         us = {os.geteuid(), NOBODY} if os.geteuid() == 0 else {os.geteuid()}
         new = (kind, row[_KINDS[kind]]) not in self.before and row["cuid"] in us
-        return new and (row["key"] in self.keys or row.get("cpid") == pid)
+        return new and (row["key"] in keys or row.get("cpid") == pid)
 
     def clear(self, pid: int) -> None:
         """Remove what is proved the experiment's: its objects, its names in /dev/shm, its directory."""

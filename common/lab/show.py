@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.lab.catalogue import EXPERIMENTS
+from common.lab.catalogue import EXPERIMENTS, PARTS, THE_SHEET
 from common.lab.experiment import Experiment, Value
 from common.lab.needs import missing
 from common.lab.runner import Outcome, perform
@@ -23,16 +23,21 @@ WIDEST = 100  # columns; longer lines of prose are hard to read
 
 
 def show_list(console: Console) -> None:
-    """Each experiment with its question, the sentences that it answers and what it needs."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("experiment", no_wrap=True)
-    for title in ("question", "sentences", "needs"):
-        table.add_column(title)
-    for one in EXPERIMENTS.values():
-        numbers = [number for number, _ in sentences_of(one.name)]
-        table.add_row(one.name, Text(one.question), as_ranges(numbers), " ".join(one.needs))
-    console.print(table)
-    console.print(f"\n{_BELOW}", markup=False, soft_wrap=True)
+    """Each experiment with its question, the sentences that it answers and what it needs, part by part."""
+    width = max(map(len, EXPERIMENTS))
+    for part, experiments in PARTS.items():
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", title_style="bold")
+        table.add_column("experiment", no_wrap=True, min_width=width)
+        for title in ("question", "sentences", "needs") if part == THE_SHEET else ("question", "needs"):
+            table.add_column(title)
+        for one in experiments:
+            numbers = [number for number, _ in sentences_of(one.name)]
+            cells = (as_ranges(numbers),) if part == THE_SHEET else ()
+            table.add_row(one.name, Text(one.question), *cells, " ".join(one.needs))
+        console.print(f"{part[0].upper()}{part[1:]}\n", style="bold", markup=False)
+        console.print(table)
+        console.print()
+    console.print(_BELOW, markup=False, soft_wrap=True)
 
 
 def as_ranges(numbers: list[int]) -> str:
@@ -80,8 +85,10 @@ def show(experiment: Experiment, console: Console) -> bool:
     kept = _show_outcome(experiment, outcome, page)
     page.heading("what one learns")
     page.prose(Text(experiment.lesson))
-    page.heading("the lab sheet")
-    for number, sentence in sentences_of(experiment.name):
+    sentences = sentences_of(experiment.name)
+    if sentences:
+        page.heading(THE_SHEET)
+    for number, sentence in sentences:
         why = f" ({sentence.why})" if sentence.why else ""
         page.prose(Text.assemble(f"{number:2}. {sentence.text}: ", _verdict(sentence.verdict), why), indent=8)
     return kept

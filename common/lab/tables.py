@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from common.lab.catalogue import EXPERIMENTS
+from collections.abc import Iterator
+
+from common.lab.catalogue import PARTS, THE_SHEET
 from common.lab.experiment import Experiment
 from common.lab.sheet import SHEET, Sentence
 from common.lab.show import as_word
 
 
-def tables() -> str:
-    """One row for each sentence, and one for each experiment."""
+def sheet_tables() -> str:
+    """One row for each sentence, and one for each experiment about them."""
     return "\n".join(
         (
             "| | the sheet, in short | verdict | shown by |",
             "| --- | --- | --- | --- |",
             *(_sentence(number, sentence) for number, sentence in enumerate(SHEET, 1)),
             "",
-            "| experiment | question | observed | needs |",
-            "| --- | --- | --- | --- |",
-            *map(_experiment, EXPERIMENTS.values()),
+            *_experiments(THE_SHEET),
         )
     )
+
+
+def other_tables() -> str:
+    """The experiments about something else, part by part."""
+    parts = (
+        f"**{part[0].upper()}{part[1:]}**\n\n" + "\n".join(_experiments(part)) for part in PARTS if part != THE_SHEET
+    )
+    return "\n\n".join(parts)
+
+
+def _experiments(part: str) -> Iterator[str]:
+    yield from ("| experiment | question | observed | needs |", "| --- | --- | --- | --- |")
+    yield from map(_experiment, PARTS[part])
 
 
 def _sentence(number: int, sentence: Sentence) -> str:

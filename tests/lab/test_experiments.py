@@ -13,12 +13,12 @@ import pytest
 import sysv_ipc
 from rich.console import Console
 
-from common.lab.catalogue import EXPERIMENTS
+from common.lab.catalogue import EXPERIMENTS, PARTS, THE_SHEET
 from common.lab.needs import missing
 from common.lab.own import rows
 from common.lab.sheet import SHEET, Verdict, sentences_of
 from common.lab.show import as_ranges, show
-from common.lab.tables import tables
+from common.lab.tables import other_tables, sheet_tables
 from tests.helpers import ROOT, Finished, finish, wait_until
 from tests.helpers import Pair as Programs
 from tests.lab.cases import LAB_README
@@ -130,7 +130,9 @@ def test_an_unknown_experiment_is_a_usage_error(pair: Programs) -> None:
 
 def test_the_list_has_each_of_them_with_its_question(pair: Programs) -> None:
     listed = run_lab(pair).out.decode()
-    assert re.findall(r"^([a-z-]+)  ", listed, re.MULTILINE) == ["experiment", *EXPERIMENTS]
+    names = [name for part in PARTS.values() for name in ("experiment", *(one.name for one in part))]
+    assert re.findall(r"^([a-z-]+)  ", listed, re.MULTILINE) == names
+    assert {*names} - {*EXPERIMENTS} == {"experiment"}
 
 
 def test_each_sentence_of_the_sheet_has_its_verdict_and_what_shows_it() -> None:
@@ -142,11 +144,20 @@ def test_each_sentence_of_the_sheet_has_its_verdict_and_what_shows_it() -> None:
 
 
 def test_each_experiment_answers_a_sentence_and_they_stand_in_the_order_of_the_sheet() -> None:
-    assert all(sentences_of(name) for name in EXPERIMENTS)
+    assert [name for name in EXPERIMENTS if sentences_of(name)] == [one.name for one in PARTS[THE_SHEET]]
     first_named = dict.fromkeys(sentence.experiments[0] for sentence in SHEET if sentence.experiments)
     assert list(first_named) == [name for name in EXPERIMENTS if name in first_named]
 
 
+def test_there_are_ten_mistakes_each_with_symptom_cause_and_cure() -> None:
+    mistakes = PARTS["ten mistakes, on the classic pair"]
+    assert len(mistakes) == 10
+    for one in mistakes:
+        assert [line.partition(":")[0] for line in one.lesson.splitlines()] == ["Symptom", "Cause", "Cure"]
+        assert "classic" in f"{one.promised} {one.lesson}" or one.name == "stored-pointer"
+
+
 def test_the_tables_in_the_readme_are_made_from_them() -> None:
-    assert f"\n\n{tables()}\n\n## " in LAB_README.read_text(), "put in what `python -m common.lab --table` shows"
+    for tables in (sheet_tables(), other_tables()):
+        assert f"\n\n{tables}\n\n## " in LAB_README.read_text(), "put in what `python -m common.lab --table` shows"
     assert [sentence.text for sentence in SHEET if sentence.shown == "./run_demo.sh compare"] == [SHEET[1].text]
