@@ -18,6 +18,7 @@ LAB_EXPERIMENTS = [
     for part in (
         *("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt"),
         *("mistakes_objects", "mistakes_others", "mistakes_inside"),
+        *("generations", "exam"),
     )
 ]
 
@@ -156,6 +157,7 @@ ONLY_IN = {
         "lab.experiments.shmat",
         "lab.experiments.shmctl",
         "lab.experiments.mistakes_inside",
+        "lab.experiments.exam",
     },
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},

@@ -15,11 +15,11 @@ from common.channel.listener import Call
 from common.ipc.calls import key_text
 from common.typed import Any
 
-_GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"), (0o10000, "SHM_NORESERVE"))
+_GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"), (0o4000, "SHM_HUGETLB"), (0o10000, "SHM_NORESERVE"))
 _SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))
 _SEMOP_FLAGS = ((0x1000, "SEM_UNDO"), (0o4000, "IPC_NOWAIT"))
 _NO_UID = 2**32 - 1  # (uid_t) -1
-_SHMCTL_COMMANDS = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT", 13: "SHM_STAT", 14: "SHM_INFO"}
+_SHMCTL_COMMANDS = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT", 11: "SHM_LOCK", 13: "SHM_STAT", 14: "SHM_INFO"}
 _OPEN_FLAGS = ((0o2, "O_RDWR"), (0o100, "O_CREAT"), (0o200, "O_EXCL"))
 _PROTECTIONS = ((1, "PROT_READ"), (2, "PROT_WRITE"))
 _MAP_FLAGS = ((0x1, "MAP_SHARED"), (0x2, "MAP_PRIVATE"), (0x10, "MAP_FIXED"), (0x20, "MAP_ANONYMOUS"))
@@ -86,7 +86,7 @@ def _shmdt(address: int) -> list[str]:
 
 
 def _shmctl(shmid: int, command: int, buffer: Any) -> list[str]:
-    shown = "NULL" if command == 0 else "buf"
+    shown = "NULL" if command in (0, 11) else "buf"
     if isinstance(buffer, int):  # an address, which may be wrong
         shown = hex(buffer)
     elif buffer is not None:

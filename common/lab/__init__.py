@@ -1,4 +1,4 @@
-"""The lab: an experiment for each sentence of the lab sheet, and for ten mistakes. `./run_demo.sh lab` lists them.
+"""The lab: an experiment for each sentence of the lab sheet, and for more. `./run_demo.sh lab` lists them.
 
 How an experiment is written. It is one function in common/lab/experiments/, of at most 25 lines and 78 columns, with
 `@experiment` above it; the modules stand in the order of the lab sheet, and so do the functions in them.

@@ -18,13 +18,15 @@ from typing import Any
 
 from common.channel.listener import Call, Listener
 from common.ipc.calls import Calls
-from common.ipc.sysv_calls import IPC_STAT, ShmidDs
+from common.ipc.sysv_calls import IPC_STAT, SEM_UNDO, ShmidDs
 from common.ipc.trace import errno_name, printer
 
 NOBODY = 65534  # the second user
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 SHM_NORESERVE, SHM_STAT, SHM_INFO = 0o10000, 13, 14  # <sys/shm.h>
 SEMCTL = {"IPC_RMID": 0, "GETPID": 11, "GETVAL": 12, "GETNCNT": 14, "SETVAL": 16}  # <sys/sem.h>
+TAKE, GIVE = (struct.pack("=HhH", 0, change, SEM_UNDO) for change in (-1, 1))  # struct sembuf, of a mutex
+SHM_HUGETLB, SHM_LOCK, SHM_LOCKED = 0o4000, 11, 0o2000  # <sys/shm.h>
 IPCMNI = 32768  # an id is its index in the kernel's table, and this times how often that was used; see <linux/ipc.h>
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -10,6 +10,8 @@ THE_SHEET = "the lab sheet"
 _MODULES = {
     THE_SHEET: ("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt"),
     "ten mistakes, on the classic pair": ("mistakes_objects", "mistakes_others", "mistakes_inside"),
+    "two generations": ("generations",),
+    "for the oral exam": ("exam",),
 }
 
 for _part in sum(_MODULES.values(), ()):

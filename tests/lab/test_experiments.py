@@ -21,7 +21,7 @@ from common.lab.show import as_ranges, show
 from common.lab.tables import other_tables, sheet_tables
 from tests.helpers import ROOT, Finished, finish, wait_until
 from tests.helpers import Pair as Programs
-from tests.lab.cases import LAB_README
+from tests.lab.cases import LAB_README, rows_under
 from tests.lab.shell import second_user
 
 NOT_FOR_OTHERS = {"root", "namespace"}  # needs that only root meets
@@ -155,6 +155,13 @@ def test_there_are_ten_mistakes_each_with_symptom_cause_and_cure() -> None:
     for one in mistakes:
         assert [line.partition(":")[0] for line in one.lesson.splitlines()] == ["Symptom", "Cause", "Cure"]
         assert "classic" in f"{one.promised} {one.lesson}" or one.name == "stored-pointer"
+
+
+def test_what_the_oral_exam_points_to_is_there() -> None:
+    rows = rows_under(LAB_README, "For the oral exam")
+    named = [name for _, names in rows for name in re.findall(r"`([a-z-]+)`", names)]
+    assert set(named) <= set(EXPERIMENTS)
+    assert {one.name for one in PARTS["for the oral exam"]} <= set(named)
 
 
 def test_the_tables_in_the_readme_are_made_from_them() -> None:

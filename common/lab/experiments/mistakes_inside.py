@@ -9,7 +9,7 @@ import signal
 import struct
 
 from common.ipc.sysv_calls import IPC_CREAT, SEM_UNDO
-from common.lab.calls import Lab, libc
+from common.lab.calls import GIVE, TAKE, Lab, libc
 from common.lab.experiment import Observed, mistake
 from common.lab.programs import Program, asleep, found, run
 
@@ -71,22 +71,22 @@ def killed_holding(lab: Lab) -> Observed:
 def count_torn(lab: Lab, address: int, mutex: int | None = None) -> int:
     """One process stores AAA... and BBB... in turns, and we load: how often that is half the one and half the other."""
 
-    def change(number: int) -> None:
+    def change(operation: bytes) -> None:
         if mutex is not None:
-            libc.semop(mutex, struct.pack("=HhH", 0, number, SEM_UNDO), 1)
+            libc.semop(mutex, operation, 1)
 
     def store_for_ever() -> None:
         for letter in itertools.cycle((b"A" * SIZE, b"B" * SIZE)):
-            change(-1)
+            change(TAKE)
             ctypes.memmove(address, letter, SIZE)
-            change(+1)
+            change(GIVE)
 
     ctypes.memmove(address, b"A" * SIZE, SIZE)
     storing, torn, tries = lab.child(store_for_ever), 0, 0
     while tries < 2_000 or (mutex is None and not torn and tries < 500_000):
-        change(-1)
+        change(TAKE)
         message = ctypes.string_at(address, SIZE)
-        change(+1)
+        change(GIVE)
         torn, tries = torn + (message.count(message[:1]) < SIZE), tries + 1
     os.kill(storing.pid, signal.SIGKILL)
     storing.result()
