@@ -14,6 +14,7 @@ usage() {
 ./run_demo.sh bench [OPTION ...]  how fast it is, against pipes and copies: a quarter of an hour, or --quick
 ./run_demo.sh compare [OPTION ...]   our ring against pipes, sockets and queues; under half a minute; --help shows the options
 ./run_demo.sh lab [NAME]       experiments for the lab sheet: the list, or one of them; --all runs them all
+./run_demo.sh lab check [N [COMMAND]]   twelve exercises: the list, one of them, or whether the command solves it
 ./run_demo.sh tmux [OPTION ...]   writer and reader side by side; the options go to both, such as --channel 3
 ./run_demo.sh help             this text
 PYTHON=PROGRAM, before any of them, names the Python that .venv is made with, where there is none yet.

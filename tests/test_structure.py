@@ -22,6 +22,8 @@ LAB_EXPERIMENTS = [
     )
 ]
 
+LAB_EXERCISES = ["lab.exercises.segments", "lab.exercises.waiting"]
+
 # The floors of DESIGN.md section 1, from the ground up: a module imports only from the floors below its own, and on its
 # own floor what ON_ITS_FLOOR allows. Nothing points back, so nothing can go round.
 FLOORS = (
@@ -82,7 +84,8 @@ FLOORS = (
         *("lab.classic_writer", "lab.classic_reader"),
         *("lab.calls", "lab.experiment", "lab.own", "lab.needs", "lab.programs", "lab.runner", "lab.sheet"),
         *LAB_EXPERIMENTS,
-        *("lab.catalogue", "lab.show", "lab.tables", "lab.__main__"),
+        *("lab.exercise", *LAB_EXERCISES),
+        *("lab.catalogue", "lab.show", "lab.show_exercise", "lab.tables", "lab.__main__"),
     },
 )
 ON_ITS_FLOOR: dict[str, set[str]] = {
@@ -141,10 +144,17 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "lab.runner": {"lab.calls", "lab.experiment", "lab.own"},
     "lab.programs": {"lab.calls"},
     **{module: {"lab.calls", "lab.experiment", "lab.own", "lab.programs"} for module in LAB_EXPERIMENTS},
-    "lab.catalogue": {"lab.experiment"},
+    "lab.exercise": {"lab.calls", "lab.experiment", "lab.programs", "lab.runner"},
+    "lab.exercises.segments": {"lab.calls", "lab.experiment", "lab.exercise"},
+    "lab.exercises.waiting": {
+        *("lab.calls", "lab.experiment", "lab.exercise", "lab.own", "lab.programs"),
+        "lab.exercises.segments",
+    },
+    "lab.catalogue": {"lab.experiment", "lab.exercise"},
     "lab.show": {"lab.catalogue", "lab.experiment", "lab.needs", "lab.runner", "lab.sheet"},
     "lab.tables": {"lab.catalogue", "lab.experiment", "lab.sheet", "lab.show"},
-    "lab.__main__": {"lab.catalogue", "lab.show", "lab.tables"},
+    "lab.show_exercise": {"lab.catalogue", "lab.exercise", "lab.show"},
+    "lab.__main__": {"lab.catalogue", "lab.show", "lab.show_exercise", "lab.tables"},
 }
 # Who knows the operating system, and who draws.
 ONLY_IN = {
@@ -161,7 +171,7 @@ ONLY_IN = {
     },
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
-    "rich": {"cli.tally", "show.screen", "lab.show", "lab.__main__"},
+    "rich": {"cli.tally", "show.screen", "lab.show", "lab.show_exercise", "lab.__main__"},
 }
 
 COMMON = ROOT / "common"
@@ -263,7 +273,12 @@ TESTED_IN = {
     "ipc.posix_meanings": "test_meanings",
 }
 # Its modules are tested by the experiments, and by what is run as a person runs it.
-TESTED_IN |= {module: "lab/test_experiments" for module in MODULES if module.startswith("lab.")}
+TESTED_IN |= {
+    module: "lab/test_exercises" if "exercise" in module else "lab/test_experiments"
+    for module in MODULES
+    if module.startswith("lab.")
+}
+TESTED_IN |= dict.fromkeys(("lab.classic_writer", "lab.classic_reader"), "lab/test_classic")
 UNTESTED = {"errors", "channel.objects", "ipc.family"}
 
 

@@ -28,4 +28,7 @@ A sentence of the lab sheet is a line in common/lab/sheet.py, with its verdict a
 Ten mistakes are shown on the classic pair, classic_writer.py and classic_reader.py, which is what one might hand in:
 `@mistake` has symptom, cause and cure in the place of the lesson, and common/lab/programs.py runs that pair and ours.
 Their keys are made of `lab.scratch` too, or of files "key..." in it, and nobody else's.
+
+An exercise is a function in common/lab/exercises/, with `@exercise(...)` above it, what is true once it is solved: it
+makes a scene, runs a person's command in it (`answer.run`), looks, and returns a truth for each. `lab check` tries one.
 """

@@ -12,8 +12,9 @@ import sys
 from rich.console import Console
 
 from common.ipc.doorway import ENDING
-from common.lab.catalogue import EXPERIMENTS
+from common.lab.catalogue import EXERCISES, EXPERIMENTS
 from common.lab.show import show, show_list
+from common.lab.show_exercise import check_or_show
 from common.lab.tables import other_tables, sheet_tables
 
 
@@ -25,15 +26,22 @@ def end(number: int, frame: object) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options; an unknown experiment is a usage error."""
+    """The options; an unknown experiment or exercise is a usage error."""
     parser = argparse.ArgumentParser(
         "run_demo.sh lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the experiment to run")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the experiment to run; or check: the exercises")
+    parser.add_argument("number", nargs="?", type=int, metavar="N", help="after check: the exercise to show")
+    parser.add_argument("answer", nargs="*", metavar="ANSWER", help="and a shell command that is to solve it")
     parser.add_argument("--all", action="store_true", help="run all of them, in the order of the list")
     parser.add_argument("--table", action="store_true", help="the tables of tests/lab/README.md")
     options = parser.parse_args()
-    if options.name and options.name not in EXPERIMENTS:
+    if options.name == "check":
+        if options.number is not None and not 1 <= options.number <= len(EXERCISES):
+            parser.error(f"there are exercises 1 to {len(EXERCISES)}")
+    elif options.number is not None:
+        parser.error("a number is for check only")
+    elif options.name and options.name not in EXPERIMENTS:
         parser.error(f"there is no experiment {options.name!r}; without a name, all of them are listed")
     return options
 
@@ -55,6 +63,8 @@ def run(options: argparse.Namespace, console: Console) -> bool:
     if options.table:
         console.out(f"{sheet_tables()}\n\n{other_tables()}", highlight=False)
         return True
+    if options.name == "check":
+        return check_or_show(console, options.number, " ".join(options.answer))
     chosen = list(EXPERIMENTS.values()) if options.all else [EXPERIMENTS[options.name]] if options.name else []
     if not chosen:
         show_list(console)

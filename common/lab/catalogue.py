@@ -1,9 +1,13 @@
-"""All experiments, by what they are about, in the order in which one reads them; each module adds its own."""
+"""All experiments, by what they are about, in the order in which one reads them, and the exercises.
+
+Each module adds its own when it is imported.
+"""
 
 from __future__ import annotations
 
 import importlib
 
+from common.lab.exercise import EXERCISES as EXERCISES
 from common.lab.experiment import EXPERIMENTS as EXPERIMENTS
 
 THE_SHEET = "the lab sheet"
@@ -16,6 +20,9 @@ _MODULES = {
 
 for _part in sum(_MODULES.values(), ()):
     importlib.import_module(f"common.lab.experiments.{_part}")
+
+for _part in ("segments", "waiting"):
+    importlib.import_module(f"common.lab.exercises.{_part}")
 
 PARTS = {
     title: [one for one in EXPERIMENTS.values() if one.observe.__module__.rpartition(".")[2] in modules]

@@ -18,32 +18,23 @@ CLASSIC = ord("X")  # the classic pair's argument of ftok; neither a channel of 
 _PATIENCE = 30.0  # seconds; what takes longer hangs
 
 
-class Program:
-    """One that runs beside the experiment, and no longer than it: "classic_writer", "reader" and so on.
+class Process:
+    """A program that runs beside the experiment, and no longer than it; what it says is shown."""
 
-    `path` is what its keys are made of: the experiment's directory, or a file "key..." in it; `typed` is its input.
-    """
-
-    def __init__(self, lab: Lab, name: str, *options: str, path: Path | None = None, typed: str = "") -> None:
-        path, classic = path or lab.scratch, name.startswith("classic_")
-        arguments = [str(path)] if classic else ["--key-path", str(path), *options]
-        file = (LAB if classic else LAB.parents[1]) / f"{name}.py"
+    def __init__(self, lab: Lab, name: str, command: list[str], **popen: Any) -> None:
         parent = os.getpid()
-        lab.note(f"$ {f'echo {typed} | ' if typed else ''}{' '.join((file.name, *arguments))}")
-        self._lab, self._name = lab, file.name
+        self._lab, self._name = lab, name
         self._child = subprocess.Popen(
-            [sys.executable, str(file), *arguments],
-            executable="/proc/self/exe",  # its path may be closed to a user that we have become
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             preexec_fn=lambda: die_with(parent, signal.SIGKILL),
+            **popen,
         )
         assert self._child.stdin and self._child.stdout
         self._input, self._output = self._child.stdin, self._child.stdout
-        if typed:
-            self.feed(f"{typed}\n")
 
     def hear(self, words: str) -> None:
         """Wait until it says so."""
@@ -67,6 +58,10 @@ class Program:
         said = self._child.communicate(timeout=_PATIENCE)[0].splitlines()
         return [line for line in said if self._show(line)]
 
+    def has_ended(self) -> bool:
+        """Whether it has, without waiting for it."""
+        return self._child.poll() is not None
+
     def kill(self) -> None:
         """kill -9."""
         self._lab.note(f"# kill -9 {self._name}")
@@ -79,6 +74,23 @@ class Program:
         if shown:
             self._lab.note(f"> {line.rstrip()}")
         return shown
+
+
+class Program(Process):
+    """One of the classic pair or of ours: "classic_writer", "reader" and so on.
+
+    `path` is what its keys are made of: the experiment's directory, or a file "key..." in it; `typed` is its input.
+    """
+
+    def __init__(self, lab: Lab, name: str, *options: str, path: Path | None = None, typed: str = "") -> None:
+        path, classic = path or lab.scratch, name.startswith("classic_")
+        arguments = [str(path)] if classic else ["--key-path", str(path), *options]
+        file = (LAB if classic else LAB.parents[1]) / f"{name}.py"
+        lab.note(f"$ {f'echo {typed} | ' if typed else ''}{' '.join((file.name, *arguments))}")
+        itself = "/proc/self/exe"  # the interpreter's path may be closed to a user that we have become
+        super().__init__(lab, file.name, [sys.executable, str(file), *arguments], executable=itself)
+        if typed:
+            self.feed(f"{typed}\n")
 
 
 def run(lab: Lab, name: str, *options: str, typed: str = "", path: Path | None = None) -> list[str]:
@@ -107,8 +119,12 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.002)
 
 
-def asleep(lab: Lab, semid: int) -> int:
-    """Wait until a process sleeps until this semaphore has a token; how many do."""
-    wait_until(lambda: libc.semctl(semid, 0, SEMCTL["GETNCNT"]) > 0, "a process asleep")
+def asleep(lab: Lab, semid: int, process: Process | None = None) -> int:
+    """Wait until one sleeps until this semaphore has a token, or this process has ended; how many sleep."""
+
+    def sleeps_or_ended() -> bool:
+        return libc.semctl(semid, 0, SEMCTL["GETNCNT"]) > 0 or (process is not None and process.has_ended())
+
+    wait_until(sleeps_or_ended, "a process asleep")
     sleepers: int = lab.semctl(semid, 0, "GETNCNT")
     return sleepers
