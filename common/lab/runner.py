@@ -69,6 +69,21 @@ def _end(pid: int) -> int:
     return code
 
 
+def _give_up(own: Own) -> NoReturn:
+    """In the experiment's process, whose parent was killed: clear up.
+
+    First all that was started here is ended, or it makes something when all has been cleared.
+    """
+    children = Path(f"/proc/self/task/{os.getpid()}/children")  # proc(5)
+    with contextlib.suppress(OSError):
+        while pids := children.read_text().split():
+            for pid in pids:
+                os.kill(int(pid), signal.SIGKILL)
+            os.waitpid(-1, 0)
+    own.clear(os.getpid())
+    os._exit(1)
+
+
 @contextlib.contextmanager
 def _stage() -> Iterator[Own]:
     """A directory, which others may enter, whose keys nobody has."""
@@ -90,7 +105,8 @@ def _perform_here(experiment: Experiment, own: Own, parent: int, page: Page) -> 
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # of a SIGSEGV
-        signal.signal(signal.SIGTERM, lambda *_: (own.clear(os.getpid()), os._exit(1)))
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        signal.signal(signal.SIGTERM, lambda *_: _give_up(own))
         die_with(parent, signal.SIGTERM)
         own = own._replace(alone=leave_namespace())
         _observe(experiment, own, page)

@@ -18,8 +18,9 @@ _COLOURS = {Verdict.HOLDS: "green", Verdict.NUANCE: "magenta", Verdict.FALSE: "r
 _INDENT = "    "
 _BELOW = """./run_demo.sh lab NAME runs one of them, ./run_demo.sh lab --all all of them;
 ./run_demo.sh lab check shows twelve exercises, and checks an answer.
-The sentences of the lab sheet, with these numbers, stand in tests/lab/README.md;
-of the second, "by far the fastest", ./run_demo.sh compare shows what is true."""
+The classic pair: common/lab/classic_writer.py, common/lab/classic_reader.py
+The sentences have the numbers of tests/lab/README.md; of the second, "by far
+the fastest", ./run_demo.sh compare shows what is true."""
 WIDEST = 100  # columns; longer lines of prose are hard to read
 
 

@@ -13,6 +13,7 @@ from common.ipc.sysv_calls import IPC_CREAT
 from common.lab.__main__ import main
 from common.lab.calls import Lab, libc
 from common.lab.experiment import Observed, experiment
+from common.lab.programs import Program, found
 
 
 @experiment(promised={}, lesson="")
@@ -23,6 +24,10 @@ def hanging(lab: Lab) -> Observed:
     lab.semget(lab.new_key(), 1, IPC_CREAT | 0o600)
     with open(f"/dev/shm{lab.name}-object", "w"), open(lab.scratch / "file", "w"):
         lab.child(signal.pause)
+    of_a_file = lab.scratch / "key-file"
+    of_a_file.touch()
+    Program(lab, "classic_writer", path=of_a_file).hear("type the message")
+    found(lab, of_a_file)
     lab.note(f"hanging: pid {os.getpid()}")
     signal.pause()
     return ()

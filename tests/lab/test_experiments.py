@@ -98,7 +98,7 @@ def test_whatever_happens_to_it_nothing_is_left(
     others.detach()
     (scratch,) = (path for path in tmp_path.iterdir() if path.name.startswith("lab-"))
     made = {(kind, int(number)) for kind, number in re.findall(r"(shm|sem)get\(.*\) = (\d+)", said)}
-    assert len(made) == 3 and (namespace == "alone" or made <= objects())
+    assert len(made) == 5 and (namespace == "alone" or made <= objects())
     os.kill(lab.pid if whom == "lab" else int(found[1]), number)
     code = finish(lab).code
     assert code == (1 if whom == "experiment" else -9 if number is signal.SIGKILL else 128 + number)
