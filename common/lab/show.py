@@ -86,7 +86,9 @@ def show(experiment: Experiment, console: Console) -> bool:
     page.heading("one would observe" if lacking else "observed")
     kept = _show_outcome(experiment, outcome, page)
     page.heading("what one learns")
-    page.prose(Text(experiment.lesson))
+    lesson = Text(experiment.lesson)
+    lesson.highlight_regex(r"(?m)^(Symptom|Cause|Cure):", "bold")
+    page.prose(lesson)
     sentences = sentences_of(experiment.name)
     if sentences:
         page.heading(THE_SHEET)

@@ -133,6 +133,7 @@ def test_the_list_has_each_of_them_with_its_question(pair: Programs) -> None:
     names = [name for part in PARTS.values() for name in ("experiment", *(one.name for one in part))]
     assert re.findall(r"^([a-z-]+)  ", listed, re.MULTILINE) == names
     assert {*names} - {*EXPERIMENTS} == {"experiment"}
+    assert all(f"{part[0].upper()}{part[1:]}\n" in listed for part in PARTS)
 
 
 def test_each_sentence_of_the_sheet_has_its_verdict_and_what_shows_it() -> None:

@@ -122,7 +122,7 @@ def semaphore_sets(lab: Lab) -> Observed:
     lesson="SHM_LOCK keeps the pages in memory, so that none is swapped out, once they have been touched; without"
     " CAP_IPC_LOCK only up to RLIMIT_MEMLOCK. SHM_HUGETLB asks for pages of 2 MiB, which root has to set aside before"
     " (vm.nr_hugepages): fewer entries in the page table. SHM_NORESERVE sets no swap aside: see `too-large`. None of"
-    " them is in POSIX, which has mlock(2) and memfd_create(2) or a hugetlbfs instead.",
+    " them is in POSIX: there mlock(2) locks, and huge pages come from a hugetlbfs or memfd_create(2).",
 )
 def special_memory(lab: Lab) -> Observed:
     """What are SHM_LOCK and SHM_HUGETLB?"""

@@ -23,7 +23,7 @@ from common.lab.programs import CLASSIC, Program, asleep, found, our_key, run
     " It may have been ipcrm, a second reader, or the user's logout (RemoveIPC=yes in logind.conf(5)). A segment waits"
     " for its last detach, a semaphore for nobody.",
     cure="Expect EIDRM in every semop and say in one line what has happened. Our two look ten times a second whether"
-    " all is there yet, since a marked segment wakes nobody; and the next start begins with what is left.",
+    " all is still there, since a marked segment wakes nobody; and the next start begins with what is left.",
 )
 def removed_asleep(lab: Lab) -> Observed:
     """What if it is removed under one who waits?"""
