@@ -77,7 +77,7 @@ def show(experiment: Experiment, console: Console) -> bool:
     """Run one and show all of it; False when it does not do what it promises."""
     page = Page(console)
     page.line(f"{experiment.name}: {experiment.question}", "bold")
-    page.heading("the experiment")
+    page.heading(f"the experiment, in {experiment.observe.__module__.replace('.', '/')}.py")
     page.line(textwrap.indent(experiment.source, _INDENT))
     lacking = missing(experiment.needs)
     for line in lacking:
