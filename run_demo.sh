@@ -16,6 +16,8 @@ usage() {
                         both go on; --ipc posix: over POSIX
 ./run_demo.sh tmux      writer, reader and what is between them, live; options
                         go to both, such as --channel 3 or --slow 1
+./run_demo.sh lab       experiments for the lab sheet: the list; lab NAME: one
+                        of them; lab --all; lab check [N [COMMAND]]: exercises
 ./run_demo.sh test      ruff, mypy and pytest; arguments go to pytest
 ./run_demo.sh bench     how fast it is, against pipes and copies: a quarter
                         of an hour, or --quick; --help shows the options
@@ -162,6 +164,11 @@ compare() {
     exec .venv/bin/python -m tests.bench.compare "$@"
 }
 
+run_lab() {
+    set_up_demo
+    exec .venv/bin/python -m common.lab "$@"
+}
+
 # scene NAME [OPTION ...]: one of common/scenes/, each a small file that is its own explanation.
 scene() {
     . common/scenes/stage.sh
@@ -181,6 +188,7 @@ main() {
         test) run_tests "${@:2}" ;;
         bench) run_bench "${@:2}" ;;
         compare) compare "${@:2}" ;;
+        lab) run_lab "${@:2}" ;;
         help | -h | --help) usage ;;
         *)
             say "run_demo.sh: there is no verb '$1'"

@@ -12,7 +12,7 @@ import pytest
 
 from common.channel.listener import Call
 from common.cli.explain import Explainer
-from common.ipc.sysv_calls import _SemidDs, _ShmidDs
+from common.ipc.sysv_calls import ShmidDs, _SemidDs
 from tests.e2e.watch import segments
 from tests.families import both
 from tests.helpers import PATIENCE, Pair, ipc_table, wait_until
@@ -21,8 +21,8 @@ KEY = 0x01020AB3
 UNDO = 0x1000
 
 
-def ds(attached: int, mode: int = 0o660) -> _ShmidDs:
-    made = _ShmidDs(size=8192, attached=attached)
+def ds(attached: int, mode: int = 0o660) -> ShmidDs:
+    made = ShmidDs(size=8192, attached=attached)
     made.perm.mode = mode
     return made
 

@@ -27,7 +27,7 @@ from common.ipc.meanings import (
 from common.ipc.posix_call_meanings import POSIX_CALLS
 from common.ipc.posix_calls import PosixCalls
 from common.ipc.posix_meanings import POSIX_ANSWER, POSIX_MEANING
-from common.ipc.sysv_calls import SysvCalls, _SemidDs, _ShmidDs
+from common.ipc.sysv_calls import ShmidDs, SysvCalls, _SemidDs
 from common.ipc.trace import format_call
 from tests import test_posix_trace
 
@@ -88,7 +88,7 @@ def test_an_id_that_is_no_more_means_a_removed_channel(name: str, number: int) -
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("shmctl", (7, 1, _ShmidDs())), ("semctl", (9, 0, "IPC_SET", _SemidDs()))],
+    [("shmctl", (7, 1, ShmidDs())), ("semctl", (9, 0, "IPC_SET", _SemidDs()))],
     ids=["shmctl", "semctl"],
 )
 def test_an_owner_that_the_user_namespace_does_not_map_is_no_removed_channel(

@@ -12,6 +12,18 @@ import pytest
 
 from tests.helpers import ROOT
 
+# By the part of the lab sheet that they are about, and then by what else is asked.
+LAB_EXPERIMENTS = [
+    f"lab.experiments.{part}"
+    for part in (
+        *("memory", "shmget", "keys", "wrappers", "shmat", "shmctl", "shmdt"),
+        *("mistakes_objects", "mistakes_others", "mistakes_inside"),
+        *("generations", "exam"),
+    )
+]
+
+LAB_EXERCISES = ["lab.exercises.segments", "lab.exercises.waiting"]
+
 # The floors of DESIGN.md section 1, from the ground up: a module imports only from the floors below its own, and on its
 # own floor what ON_ITS_FLOOR allows. Nothing points back, so nothing can go round.
 FLOORS = (
@@ -80,6 +92,13 @@ FLOORS = (
     {
         *("show.slots", "show.ring", "show.screen", "show.status", "show.terminal", "show.watch"),
         *("show.findings", "show.channels", "show.here", "show.doctor"),
+    },
+    {
+        *("lab.classic_writer", "lab.classic_reader"),
+        *("lab.calls", "lab.experiment", "lab.own", "lab.needs", "lab.programs", "lab.runner", "lab.sheet"),
+        *LAB_EXPERIMENTS,
+        *("lab.exercise", *LAB_EXERCISES),
+        *("lab.catalogue", "lab.show", "lab.show_exercise", "lab.tables", "lab.__main__"),
     },
 )
 ON_ITS_FLOOR: dict[str, set[str]] = {
@@ -152,14 +171,43 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "show.here": {"show.findings", "show.status"},
     "show.doctor": {"show.channels", "show.findings", "show.here", "show.screen", "show.status"},
     "show.watch": {"show.screen", "show.status", "show.terminal"},
+    "lab.experiment": {"lab.calls"},
+    "lab.own": {"lab.calls"},
+    "lab.needs": {"lab.own"},
+    "lab.runner": {"lab.calls", "lab.experiment", "lab.own"},
+    "lab.programs": {"lab.calls"},
+    **{module: {"lab.calls", "lab.experiment", "lab.own", "lab.programs"} for module in LAB_EXPERIMENTS},
+    "lab.exercise": {"lab.calls", "lab.experiment", "lab.programs", "lab.runner"},
+    "lab.exercises.segments": {"lab.calls", "lab.experiment", "lab.exercise"},
+    "lab.exercises.waiting": {
+        *("lab.calls", "lab.experiment", "lab.exercise", "lab.own", "lab.programs"),
+        "lab.exercises.segments",
+    },
+    "lab.catalogue": {"lab.experiment", "lab.exercise"},
+    "lab.show": {"lab.catalogue", "lab.experiment", "lab.needs", "lab.runner", "lab.sheet"},
+    "lab.tables": {"lab.catalogue", "lab.experiment", "lab.sheet", "lab.show"},
+    "lab.show_exercise": {"lab.catalogue", "lab.exercise", "lab.show"},
+    "lab.__main__": {"lab.catalogue", "lab.show", "lab.show_exercise", "lab.tables"},
 }
 # Who knows the operating system, and who draws.
 ONLY_IN = {
-    "sysv_ipc": {"ipc.sysv_calls"},
-    "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
+    "sysv_ipc": {"ipc.sysv_calls", "lab.classic_writer", "lab.classic_reader"},
+    "ctypes": {
+        "ipc.calls",
+        "ipc.sysv_calls",
+        "ipc.posix_calls",
+        "lab.calls",
+        "lab.experiments.shmat",
+        "lab.experiments.shmctl",
+        "lab.experiments.mistakes_inside",
+        "lab.experiments.exam",
+    },
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
-    "rich": {"cli.tally", "show.ring", "show.screen", "show.doctor"},
+    "rich": {
+        *("cli.tally", "show.ring", "show.screen", "show.doctor"),
+        *("lab.show", "lab.show_exercise", "lab.__main__"),
+    },
 }
 
 COMMON = ROOT / "common"
@@ -266,6 +314,13 @@ TESTED_IN = {
     **dict.fromkeys(("ipc.machine", "ipc.survey", "ipc.sysv_survey", "ipc.posix_survey"), "test_doctor"),
     **dict.fromkeys(("show.findings", "show.channels", "show.here"), "test_doctor"),
 }
+# Its modules are tested by the experiments, and by what is run as a person runs it.
+TESTED_IN |= {
+    module: "lab/test_exercises" if "exercise" in module else "lab/test_experiments"
+    for module in MODULES
+    if module.startswith("lab.")
+}
+TESTED_IN |= dict.fromkeys(("lab.classic_writer", "lab.classic_reader"), "lab/test_classic")
 UNTESTED = {"errors", "channel.objects", "ipc.family"}
 
 

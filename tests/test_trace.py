@@ -9,14 +9,14 @@ import pytest
 
 from common.channel.listener import Call
 from common.ipc import trace
-from common.ipc.sysv_calls import _SemidDs, _ShmidDs
+from common.ipc.sysv_calls import ShmidDs, _SemidDs
 
 KEY = 0x01020AB3
 
 
-def ds() -> _ShmidDs:
+def ds() -> ShmidDs:
     """A struct shmid_ds with something in it."""
-    made = _ShmidDs(size=8192, attached=2)
+    made = ShmidDs(size=8192, attached=2)
     made.perm.uid, made.perm.gid, made.perm.mode = 1000, 100, 0o640
     return made
 
@@ -44,6 +44,10 @@ def sem_ds(uid: int = 1000) -> _SemidDs:
         ("shmctl", (7, 0, None), "shmctl(7, IPC_RMID, NULL)"),
         ("shmctl", (7, 2, None), "shmctl(7, IPC_STAT, buf)"),
         ("shmctl", (7, 1, ds()), "shmctl(7, IPC_SET, {uid=1000, gid=100, mode=0640, segsz=8192, nattch=2})"),
+        ("shmctl", (7, 2, 1), "shmctl(7, IPC_STAT, 0x1)"),
+        ("shmctl", (7, 99, None), "shmctl(7, 99, buf)"),
+        ("shmget", (KEY, 1, 0o11000), "shmget(0x01020ab3, 1, IPC_CREAT|SHM_NORESERVE)"),
+        ("msgget", (KEY, 0o1600), "msgget(0x01020ab3, IPC_CREAT|0600)"),
         ("semget", (KEY, 1, 0o3600), "semget(0x01020ab3, 1, IPC_CREAT|IPC_EXCL|0600)"),
         ("semctl", (9, 0, "SETVAL", 8), "semctl(9, 0, SETVAL, 8)"),
         ("semctl", (9, 0, "GETVAL"), "semctl(9, 0, GETVAL)"),

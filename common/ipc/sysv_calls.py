@@ -74,7 +74,7 @@ class _IpcPerm(ctypes.Structure):
     ]
 
 
-class _ShmidDs(ctypes.Structure):
+class ShmidDs(ctypes.Structure):
     """struct shmid_ds of 64-bit Linux (<bits/types/struct_shmid_ds.h>)."""
 
     _fields_ = [
@@ -117,7 +117,7 @@ class _Sembuf(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.shmget.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
 _libc.semget.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
-_libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_ShmidDs))
+_libc.shmctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(ShmidDs))
 _libc.semctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)  # union semun: a word
 _libc.semtimedop.argtypes = (
     ctypes.c_int,
@@ -165,7 +165,7 @@ class SemaphoreStat(NamedTuple):
     change_time: int
 
 
-def _fill_unchanged(ds: _ShmidDs | _SemidDs, stat: SegmentStat | SemaphoreStat) -> None:
+def _fill_unchanged(ds: ShmidDs | _SemidDs, stat: SegmentStat | SemaphoreStat) -> None:
     """What an IPC_SET needs to change nothing.
 
     An owner who has no number in our user namespace reads as 65534, which IPC_SET refuses with EINVAL, after it has
@@ -175,7 +175,7 @@ def _fill_unchanged(ds: _ShmidDs | _SemidDs, stat: SegmentStat | SemaphoreStat) 
     _change(ds, stat.mode & 0o777, NO_UID if outside else stat.uid, stat.gid)
 
 
-def _change(ds: _ShmidDs | _SemidDs, mode: int | None, uid: int | None, gid: int | None) -> None:
+def _change(ds: ShmidDs | _SemidDs, mode: int | None, uid: int | None, gid: int | None) -> None:
     for field, value in (("mode", mode), ("uid", uid), ("gid", gid)):
         if value is not None:
             setattr(ds.perm, field, value)
@@ -265,14 +265,14 @@ class SysvCalls(Calls):
         else:
             self.done("shmdt", arguments, 0)
 
-    def _shmctl(self, shmid: int, command: int, buffer: _ShmidDs | None, answers: tuple[int, ...] = ()) -> int:
+    def _shmctl(self, shmid: int, command: int, buffer: ShmidDs | None, answers: tuple[int, ...] = ()) -> int:
         result: int = _libc.shmctl(shmid, command, None if buffer is None else ctypes.byref(buffer))
         number = ctypes.get_errno() if result < 0 else 0
         shown = None if number and command == IPC_STAT else buffer  # a failed IPC_STAT fills nothing in
         return self.done("shmctl", (shmid, command, shown), result, number, answers)
 
-    def _stat_buffer(self, shmid: int) -> _ShmidDs:
-        buffer = _ShmidDs()
+    def _stat_buffer(self, shmid: int) -> ShmidDs:
+        buffer = ShmidDs()
         self._shmctl(shmid, IPC_STAT, buffer)
         return buffer
 
@@ -307,7 +307,7 @@ class SysvCalls(Calls):
         C: int shmctl(int shmid, int cmd, struct shmid_ds *buf), with IPC_SET; see shmctl(2).
         Fails with EPERM (neither owner, creator nor root), EINVAL or EIDRM (no such segment).
         """
-        ds = _ShmidDs()
+        ds = ShmidDs()
         _fill_unchanged(ds, stat)
         if self._shmctl(shmid, IPC_SET, ds, answers=(errno.EINVAL,)):
             self._stat_buffer(shmid)  # EINVAL from here: there is no such segment (any more)

@@ -15,11 +15,11 @@ from common.channel.listener import Call
 from common.ipc.calls import key_text
 from common.typed import Any
 
-_GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"))
+_GET_FLAGS = ((0o1000, "IPC_CREAT"), (0o2000, "IPC_EXCL"), (0o4000, "SHM_HUGETLB"), (0o10000, "SHM_NORESERVE"))
 _SHMAT_FLAGS = ((0o20000, "SHM_RND"), (0o10000, "SHM_RDONLY"))
 _SEMOP_FLAGS = ((0x1000, "SEM_UNDO"), (0o4000, "IPC_NOWAIT"))
 _NO_UID = 2**32 - 1  # (uid_t) -1
-_SHMCTL_COMMANDS = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT"}
+_SHMCTL_COMMANDS = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT", 11: "SHM_LOCK", 13: "SHM_STAT", 14: "SHM_INFO"}
 _OPEN_FLAGS = ((0o2, "O_RDWR"), (0o100, "O_CREAT"), (0o200, "O_EXCL"))
 _PROTECTIONS = ((1, "PROT_READ"), (2, "PROT_WRITE"))
 _MAP_FLAGS = ((0x1, "MAP_SHARED"), (0x2, "MAP_PRIVATE"), (0x10, "MAP_FIXED"), (0x20, "MAP_ANONYMOUS"))
@@ -80,6 +80,10 @@ def _get(key: int, size: int, flags: int) -> list[str]:
     return [key_text(key), str(size), _flags(flags, _GET_FLAGS, octal_rest=True)]
 
 
+def _msgget(key: int, flags: int) -> list[str]:
+    return [key_text(key), _flags(flags, _GET_FLAGS, octal_rest=True)]
+
+
 def _shmat(shmid: int, address: int | None, flags: int) -> list[str]:
     return [str(shmid), "NULL" if address is None else hex(address), _flags(flags, _SHMAT_FLAGS)]
 
@@ -89,10 +93,12 @@ def _shmdt(address: int) -> list[str]:
 
 
 def _shmctl(shmid: int, command: int, buffer: Any) -> list[str]:
-    shown = "NULL" if command == 0 else "buf"
-    if buffer is not None:
+    shown = "NULL" if command in (0, 11) else "buf"
+    if isinstance(buffer, int):  # an address, which may be wrong
+        shown = hex(buffer)
+    elif buffer is not None:
         shown = f"{{{_permissions(buffer)}, segsz={buffer.size}, nattch={buffer.attached}}}"
-    return [str(shmid), _SHMCTL_COMMANDS[command], shown]
+    return [str(shmid), _SHMCTL_COMMANDS.get(command, str(command)), shown]
 
 
 def _semctl(semid: int, number: int, command: str, *arguments: Any) -> list[str]:
@@ -204,6 +210,7 @@ _FORMAT: dict[str, Callable[..., list[str]]] = {
     "shmdt": _shmdt,
     "shmctl": _shmctl,
     "semget": _get,
+    "msgget": _msgget,
     "semctl": _semctl,
     "semop": _semop,
     "semtimedop": _semtimedop,

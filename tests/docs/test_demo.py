@@ -319,11 +319,12 @@ def test_the_bench_verb_hands_its_options_on(project: Project) -> None:
     assert (done.returncode, done.stdout) == (3, "-m tests.bench --quick --only seq|typed line\n")
 
 
-def test_the_comparison_needs_no_package_for_development(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("verb", "module"), [("compare", "tests.bench.compare"), ("lab", "common.lab")])
+def test_what_needs_no_package_for_development(project: Project, tmp_path: Path, verb: str, module: str) -> None:
     project.pretend_set_up('[[ $1 == -c ]] && exit; echo "$*"; exit 3')
     (project.root / ".venv/requirements-dev.txt.installed").unlink()
-    done = project.run("compare", "--quick", PATH=tools(tmp_path / "tools"))
-    assert (done.returncode, done.stdout, done.stderr) == (3, "-m tests.bench.compare --quick\n", "")
+    done = project.run(verb, "--all", PATH=tools(tmp_path / "tools"))
+    assert (done.returncode, done.stdout, done.stderr) == (3, f"-m {module} --all\n", "")
 
 
 @pytest.mark.parametrize("has", ["no .venv", "a broken .venv", "an old .venv"])
@@ -372,7 +373,7 @@ def test_help_and_nonsense(project: Project) -> None:
     helped, refused = project.run("help"), project.run("nonsense")
     assert (helped.returncode, refused.returncode) == (0, 2)
     assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
-    for verb in ("test", "bench", "compare", "crash", "tmux", "help"):
+    for verb in ("test", "bench", "compare", "crash", "lab", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
     assert max(map(len, helped.stdout.splitlines())) <= 80
 

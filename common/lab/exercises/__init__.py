@@ -1,0 +1,1 @@
+"""Twelve exercises, in the order in which one does them."""

@@ -1,0 +1,1 @@
+"""The experiments, one module for a part of the lab sheet."""
