@@ -428,14 +428,16 @@ def test_the_verdict_in_words(ending: Ending) -> None:
 
 def test_the_verdict_says_what_is_left_to_do() -> None:
     last = status_with(semaphores__writers__value=0)
-    assert row(last, "verdict") == "going on: no writer is left, 1 writer stopped before the end; read it empty"
+    assert (
+        row(last, "verdict") == "going on: no writer is left, 1 writer stopped before the end; a reader takes the rest"
+    )
     said = status_with(semaphores__writers__value=0, header__writers_left=3)
-    assert row(said, "verdict") == "going on: no writer is left; read it empty"
+    assert row(said, "verdict") == "going on: no writer is left; a reader takes the rest"
 
 
 def test_the_verdict_on_one_whose_creator_died() -> None:
     half_made = status_with(header__magic="SHMPAIR?", damage="its magic is ...", ending=None)
-    assert row(half_made, "verdict") == "half-made: its creator died; the next start clears it"
+    assert row(half_made, "verdict") == "half-made: its creator died; the next start of its owner clears it"
 
 
 def test_no_verdict_without_the_semaphore_that_counts_writers() -> None:

@@ -195,7 +195,7 @@ def _moved_rows(moved: Moved | None, width: int, plain: bool) -> list[tuple[str,
 
 def _verdict(status: dict[str, Any]) -> str:
     if status["header"]["magic"].encode() == HALF_MADE:
-        return "half-made: its creator died; the next start clears it"
+        return "half-made: its creator died; the next start of its owner clears it"
     if status["damage"]:
         return f"damaged: {status['damage']}"
     if status["ending"] is None:
@@ -206,7 +206,7 @@ def _verdict(status: dict[str, Any]) -> str:
     header = status["header"]
     stopped = header["writers_joined"] - header["writers_left"] - header["records_torn"]
     before_its_end = f", {plural(stopped, 'writer')} stopped before the end" if stopped > 0 else ""
-    return f"{verdict}: no writer is left{before_its_end}; read it empty"
+    return f"{verdict}: no writer is left{before_its_end}; a reader takes the rest"
 
 
 def _segment_rows(status: dict[str, Any], now: float) -> list[tuple[str, ...]]:
