@@ -293,6 +293,20 @@ def test_exclusive_creates_where_there_is_nothing(where: Where) -> None:
     channel.detach()
 
 
+def test_exclusive_creates_where_a_dead_process_left_something(where: Where) -> None:
+    channel = where.create()
+    change_header(channel, state=FINISHED)
+    channel.detach()
+    heard = Heard()
+    again = where.join(JOIN._replace(exclusive=True), heard)
+    assert again.created and [news.text.split(",")[1] for news in heard.told] == [
+        " which its last reader left half-removed"
+    ]
+    assert values_of(again) == [0, 8, 1, 1, 0]
+    again.remove()
+    again.detach()
+
+
 def test_there_is_nothing_to_open(where: Where) -> None:
     assert where.open() is None
     with pytest.raises(CallFailed) as error:

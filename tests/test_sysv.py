@@ -17,6 +17,7 @@ from common.channel.listener import Call, Listener, News
 from common.errors import CallFailed, NotOurs
 from common.geometry import Geometry
 from common.ipc.lifecycle import (
+    DEFAULT_GEOMETRY,
     Wanted,
     create_channel,
     find_channel,
@@ -151,8 +152,8 @@ def test_an_address_is_rounded_down(place: Place) -> None:
     again.detach()
 
 
-def test_exclusive_where_there_is_a_channel_asks_the_kernel_for_no_other(place: Place, family: SysvObjects) -> None:
-    """It is refused as shmget(2) would do it, and ipcrm that comes between leaves nothing of a second one to clear."""
+def test_exclusive_where_there_is_a_channel_is_refused_by_the_kernel(place: Place, family: SysvObjects) -> None:
+    """Once, before it is looked at: ipcrm that comes between leaves nothing of a second one to clear."""
 
     def ipcrm(call: Call) -> None:
         if call.name == "semget" and call.arguments[0] == place.semaphore_keys[-1]:
@@ -160,10 +161,12 @@ def test_exclusive_where_there_is_a_channel_asks_the_kernel_for_no_other(place: 
 
     with observing(ipcrm) as calls, pytest.raises(CallFailed) as refusal:
         join(place, JOIN._replace(exclusive=True, mode=MODE))
-    asked = (place.segment_key, SMALL.segment_size, IPC_CREAT | IPC_EXCL | MODE)
+    asked = (place.segment_key, DEFAULT_GEOMETRY.segment_size, IPC_CREAT | IPC_EXCL | MODE)
     assert (refusal.value.name, refusal.value.arguments, refusal.value.errno) == ("shmget", asked, errno.EEXIST)
-    assert [call.name for call in calls if call.name != "shmctl"] == ["shmget", "shmat", *["semget"] * 5, "shmdt"]
-    assert not [call for call in calls if call.name in ("shmget", "semget") and call.arguments[2] & IPC_CREAT]
+    names = [call.name for call in calls if call.name != "shmctl"]
+    assert names == ["shmget", "shmget", "shmat", *["semget"] * 5, "shmdt"]
+    creating = [call for call in calls if call.name in ("shmget", "semget") and call.arguments[2] & IPC_CREAT]
+    assert creating == [Call("shmget", asked, -1, errno.EEXIST)]
     assert objects(place) == list(SEMAPHORES)
     assert family.alone()
 

@@ -6,7 +6,6 @@ lifecycle.py, the programs and the views know these verbs and no family.
 from __future__ import annotations
 
 from common.channel.objects import Objects
-from common.errors import CallFailed
 from common.ipc.calls import Calls
 from common.ipc.place import Place
 from common.ipc.removal import Removal
@@ -126,9 +125,6 @@ class Family(Protocol):
 
     def find(self, place: Place, *, observe: bool) -> ChannelObjects:
         """Attach it to look at it, read-only, or to change or remove it. Raises CallFailed (ENOENT, EACCES)."""
-
-    def exists(self, place: Place, size: int, mode: int) -> CallFailed:
-        """What create() raises when there is a segment."""
 
     def remove_orphans(self, place: Place) -> Removal:
         """The user's word: remove the semaphores that are ours by key or name where there is no segment.

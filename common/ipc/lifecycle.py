@@ -14,6 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 
 from common.channel.listener import News
 from common.errors import BadSegment, CallFailed, ChannelError, NotOurs
@@ -49,15 +51,16 @@ def join_channel(family: Family, place: Place, wanted: Wanted, address: int | No
     Raises what open_channel and create_channel raise; CallFailed with EEXIST when it is wanted for ourselves,
     ChannelError when it is divided otherwise than wanted.
     """
-    objects = open_channel(family, place, address)
     mode = DEFAULT_MODE if wanted.mode is None else wanted.mode
+    create = partial(create_channel, family, place, wanted.geometry(DEFAULT_GEOMETRY), mode, address)
+    if wanted.exclusive:
+        return _create_alone(create, partial(open_channel, family, place, address))
+    objects = open_channel(family, place, address)
     if objects is None:
-        return create_channel(family, place, wanted.geometry(DEFAULT_GEOMETRY), mode, address)
+        return create()
     try:
         there = read_geometry(objects.memory)
         asked = wanted.geometry(there)
-        if wanted.exclusive:
-            raise family.exists(place, asked.segment_size, mode)
         if wanted.mode is not None:
             _check_mode(objects, wanted.mode)
         if asked != there:
@@ -70,6 +73,20 @@ def join_channel(family: Family, place: Place, wanted: Wanted, address: int | No
         objects.detach()
         raise
     return objects
+
+
+def _create_alone(create: Callable[[], ChannelObjects], open_: Callable[[], ChannelObjects | None]) -> ChannelObjects:
+    """What create() makes; the kernel's own EEXIST when open_(), which clears what a dead process left, finds one."""
+    try:
+        return create()
+    except CallFailed as error:
+        if error.errno != errno.EEXIST:
+            raise
+        there = open_()
+        if there:
+            there.detach()
+            raise
+    return create()
 
 
 def _check_mode(objects: ChannelObjects, mode: int) -> None:

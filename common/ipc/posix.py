@@ -71,11 +71,6 @@ class PosixFamily:
             self.calls.close_segment(fd)
             raise
 
-    def exists(self, place: Place, size: int, mode: int) -> CallFailed:
-        """What create() raises when there is an object."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-        return CallFailed("shm_open", (segment_name(place), flags, mode), errno.EEXIST)
-
     def remove_orphans(self, place: Place) -> Removal:
         """The user's word: remove the semaphores named after our object where there is none. Raises NotOurs."""
         return remove_orphans(self.calls, segment_name(place))

@@ -12,8 +12,6 @@ from common.ipc.place import Place
 from common.ipc.processes import is_dead
 from common.ipc.removal import Removal
 from common.ipc.sysv_calls import (
-    IPC_CREAT,
-    IPC_EXCL,
     SHM_RDONLY,
     SHM_RND,
     SegmentStat,
@@ -249,10 +247,6 @@ class SysvFamily:
         # Before shmat, which an onlooker must not see in it; and IPC_STAT says EACCES before shmat does.
         seen = self.calls.stat_segment(shmid)
         return SysvObjects(self.calls, place, shmid, None, seen=seen, observe=observe)
-
-    def exists(self, place: Place, size: int, mode: int) -> CallFailed:
-        """What create() raises when there is a segment."""
-        return CallFailed("shmget", (place.segment_key, size, IPC_CREAT | IPC_EXCL | mode), errno.EEXIST)
 
     def remove_orphans(self, place: Place) -> Removal:
         """The user's word: remove the semaphores with our keys where there is no segment. Raises NotOurs."""
