@@ -78,6 +78,7 @@ FLOORS = (
     {
         *("show.slots", "show.ring", "show.screen", "show.status", "show.terminal", "show.watch"),
         *("show.findings", "show.channels", "show.here", "show.doctor"),
+        *("show.pair", "show.evidence", "show.trials", "show.report"),
     },
 )
 ON_ITS_FLOOR: dict[str, set[str]] = {
@@ -147,6 +148,10 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "show.channels": {"show.findings", "show.status"},
     "show.here": {"show.findings", "show.status"},
     "show.doctor": {"show.channels", "show.findings", "show.here", "show.screen", "show.status"},
+    "show.pair": {"show.status"},
+    "show.evidence": {"show.pair"},
+    "show.trials": {"show.pair"},
+    "show.report": {"show.pair", "show.evidence", "show.trials"},
     "show.watch": {"show.screen", "show.status", "show.terminal"},
 }
 # Who knows the operating system, and who draws.
@@ -155,6 +160,7 @@ ONLY_IN = {
     "ctypes": {"ipc.calls", "ipc.sysv_calls", "ipc.posix_calls"},
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
+    "jinja2": {"show.report"},
     "rich": {"cli.tally", "show.ring", "show.screen", "show.doctor"},
 }
 
@@ -252,6 +258,7 @@ TESTED_IN = {
     **dict.fromkeys(("cli.leaving", "words"), "test_cli"),
     **dict.fromkeys(("channel.ring", "geometry"), "test_layout"),
     "show.slots": "test_status",
+    **dict.fromkeys(("show.pair", "show.evidence", "show.trials"), "test_report"),
     "show.terminal": "test_watch",
     "show.ring": "test_screen",
     "notes": "test_layout",
