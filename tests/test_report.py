@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from common.cli.talk import Talk
 from common.errors import ChannelError
 from common.show import evidence, report
-from common.show.pair import read_lines
+from common.show.pair import own_pair, read_lines
 from common.show.trials import TRIALS
 from tests.helpers import PATIENCE, ROOT, Finished, finish, keys_of, left_behind, left_in_dev_shm, wait_until
 
@@ -220,6 +221,22 @@ def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: signal.Sign
     assert said == f"report: ended by {number.name}\n"
     assert not list(scratch.iterdir()) and not output.exists()
     assert not left_behind(keys) and not left_in_dev_shm(keys)
+
+
+@pytest.mark.parametrize("ipc", ["sysv", "posix"])
+def test_whatever_happens_no_program_and_no_object_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pairs = own_pair(ipc, Talk("report", quiet=True))
+    with pytest.raises(RuntimeError), pairs as pair, pair.start("writer", "--wait", "hello") as child:
+        pair.look(child)
+        (key_path,) = tmp_path.iterdir()
+        keys = keys_of(key_path)
+        assert left_behind(keys) if ipc == "sysv" else left_in_dev_shm(keys)
+        raise RuntimeError
+    assert child.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir()) and not left_behind(keys) and not left_in_dev_shm(keys)
 
 
 def test_a_pair_that_cannot_run_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

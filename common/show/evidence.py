@@ -19,13 +19,13 @@ _ROW = 16  # bytes in a line of the dump
 
 
 class Block(NamedTuple):
-    """A part of the segment: its first byte and the one behind it, and what stands in it."""
+    """A part of the segment: its first byte and the one behind it, and what stands in it, line by line."""
 
     name: str
     start: int
     stop: int
     state: str
-    holds: str
+    holds: list[str]
 
 
 class Run(NamedTuple):
@@ -64,17 +64,19 @@ def _divide(status: dict[str, Any], memory: bytes) -> list[Block]:
     at = geometry.payloads_at
     head, tail = header["head"], header["tail"]
     blocks = [
-        Block("Header", 0, PAGE, "header", f"{header['magic']}, head {head}, tail {tail}: {header['unread']} unread"),
+        Block("Header", 0, PAGE, "header", [f"{header['magic']}, head {head}, tail {tail}"]),
         Block(
-            f"SlotHeader[{geometry.slot_count}], {SLOT.size} bytes each", PAGE, at, "header", "what is in which slot"
+            f"SlotHeader[{geometry.slot_count}], {SLOT.size} bytes each", PAGE, at, "header", ["what is in which slot"]
         ),
     ]
     for slot in sorted(status["slots"], key=lambda slot: slot["slot"]):
         start = at + slot["slot"] * geometry.slot_size
         length = slot.get("length", 0)
-        text = f"{length} bytes of pid {slot['pid']}: {quote(memory[start : start + length])}" if length else ""
-        here = {head: "head, filled next", tail: "tail, read next: "}.get(slot["fragment"], "")
-        blocks.append(Block(f"slot {slot['slot']}", start, start + geometry.slot_size, slot["state"], here + text))
+        holds = [f"{length} bytes of pid {slot['pid']}", quote(memory[start : start + length])] if length else []
+        if slot["fragment"] in (head, tail):
+            here = "head: filled next" if slot["fragment"] == head else "tail: read next"
+            holds[:1] = ["; ".join([here, *holds[:1]])]
+        blocks.append(Block(f"slot {slot['slot']}", start, start + geometry.slot_size, slot["state"], holds))
     return blocks
 
 

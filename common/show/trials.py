@@ -29,68 +29,68 @@ class Tried(NamedTuple):
 
 
 TRIALS = (
-    Trial("a key that nothing has", ("reader --status",), "ENOENT", "only a writer creates; others fail with ENOENT"),
+    Trial("a key that nothing has", ("reader.py --status",), "ENOENT", "only a writer creates"),
     Trial(
         "create, exclusively, on a new key",
-        ("writer --trace hello",),
+        ("writer.py --trace hello",),
         r"_EXCL.*= \d+$",
         "it succeeded, so the segment is new and ours to initialise",
     ),
     Trial(
         "create, exclusively, on a key that is taken",
-        ("writer hello", "writer --exclusive hello"),
+        ("writer.py hello", "writer.py --exclusive hello"),
         "EEXIST",
         "both flags together never open what is there",
     ),
-    Trial("a mode of 0640", ("writer --trace --mode 0640 hello",), "_EXCL.*0640", "the mode counts at creation"),
-    Trial("a segment of 0 bytes", ("writer --slots 0 hello",), "EINVAL", "a new one must have a size"),
+    Trial("a mode of 0640", ("writer.py --trace --mode 0640 hello",), "_EXCL.*0640", "the mode counts at creation"),
+    Trial("a segment of 0 bytes", ("writer.py --slots 0 hello",), "EINVAL", "a new one must have a size"),
     Trial(
         "attach at NULL",
-        ("writer --trace hello",),
+        ("writer.py --trace hello",),
         r"(shmat|mmap)\(.*= 0x",
         "the kernel chooses a free address, another one in each process",
     ),
     Trial(
         "attach at a chosen address, SHM_RND",
-        ("writer --trace --attach-at 0x7e0000000123 hello",),
+        ("writer.py --trace --attach-at 0x7e0000000123 hello",),
         r"SHM_RND\) = 0x",
         "it is rounded down to a page",
         system_v_only=True,
     ),
     Trial(
         "attach where no user memory can be",
-        ("writer --attach-at 0xfffffffffffff000 hello",),
+        ("writer.py --attach-at 0xfffffffffffff000 hello",),
         "SHM_RND.*EINVAL",
         "an address that is impossible is EINVAL",
         system_v_only=True,
     ),
     Trial(
         "attach to read only",
-        ("writer hello", "reader --trace --status"),
+        ("writer.py hello", "reader.py --trace --status"),
         r"SHM_RDONLY|PROT_READ, ",
         "an onlooker asks for no right to write",
     ),
     Trial(
         "ask for size, owner and mode",
-        ("writer hello", "reader --trace --status"),
+        ("writer.py hello", "reader.py --trace --status"),
         r"IPC_STAT|^fstat",
         "the kernel keeps this about each segment",
     ),
     Trial(
         "change the mode",
-        ("writer hello", "writer --trace --chmod 0600"),
+        ("writer.py hello", "writer.py --trace --chmod 0600"),
         r"IPC_SET.*mode=0600|fchmod.*0600",
         "owner, creator and root may",
     ),
     Trial(
         "nobody has it attached any more, and then a reader comes",
-        ("writer hello", "reader --trace"),
+        ("writer.py hello", "reader.py --trace"),
         r"^load .*hello",
         "detaching removes nothing: the bytes waited",
     ),
     Trial(
         "remove it",
-        ("writer hello", "writer --trace --remove"),
+        ("writer.py hello", "writer.py --trace --remove"),
         r"IPC_RMID, NULL|shm_unlink",
         "only this call removes, and its key or name is free at once",
     ),
@@ -104,5 +104,6 @@ def try_all(pair: Pair) -> Iterator[Tried]:
             continue
         pair.clear()
         for command in trial.commands:
-            ran = pair.run(*shlex.split(command), "--timeout", _PATIENCE)
+            program, *arguments = shlex.split(command)
+            ran = pair.run(program.removesuffix(".py"), *arguments, "--timeout", _PATIENCE)
         yield Tried(trial, ran.find(trial.look_for))
