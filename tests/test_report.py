@@ -148,7 +148,7 @@ def test_each_trial_is_observed(made: tuple[str, Path], page: Page) -> None:
     tried = [trial for trial in TRIALS if made[0] == "sysv" or not trial.system_v_only]
     assert page.sections["tried"].count(" hello") >= len(tried) - 1
     assert all(trial.lesson in page.sections["tried"] for trial in tried)
-    assert f"Of {len(tried)} things that were tried, {len(tried)} came out" in page.sections["conclusion"]
+    assert f"Of {len(tried)} things that were tried, {len(tried)} showed what" in page.sections["conclusion"]
 
 
 def test_the_comparison_is_a_table_with_bars(page: Page) -> None:

@@ -78,6 +78,11 @@ class Pair:
         """Whatever is there is removed."""
         self.run("writer", "--quiet", "--remove")
 
+    def close(self) -> None:
+        """Nothing of it stays."""
+        self.clear()
+        self._doorway.close()
+
     def look(self, child: subprocess.Popen[str]) -> tuple[dict[str, Any], bytes]:
         """The status and all bytes, once the child has put something in. Raises ChannelError when it ended before."""
         while child.poll() is None:
@@ -100,7 +105,8 @@ class Pair:
             ours, command = f"shmpair-{keys[0][2:]}", ["ls", "-l", "/dev/shm"]
         else:
             ours, command = "|".join(keys), ["ipcs", "-m", "-s"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+        # ls fails, too, when somebody else's file goes while it looks.
+        shown = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
         rows = [row for row in shown.stdout.splitlines() if re.search(ours, row) or row.startswith(("---", "key"))]
         return "\n".join([f"$ {' '.join(command)}", *(rows or ["(nothing that is named after our key)"])])
 
@@ -184,4 +190,4 @@ def own_pair(ipc: str, talk: Talk) -> Iterator[Pair]:
         try:
             yield pair
         finally:
-            pair.clear()
+            pair.close()

@@ -68,7 +68,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="as it is to be shown (today)")
     parser.add_argument("--ipc", choices=FAMILIES, default=DEFAULT_FAMILY, help="which generation of IPC runs (sysv)")
     parser.add_argument(
-        "--output", metavar="FILE", default="report.html", help="where to (report.html); an older report is replaced"
+        "--output",
+        metavar="FILE",
+        default="report.html",
+        help="as seen from the project's directory (report.html); an older report is replaced",
     )
     return parser.parse_args()
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from common.show.pair import Pair
 
-_PATIENCE = "5"  # seconds: where kernel.shm_rmid_forced is 1, a writer waits for a reader that does not come
+_PATIENCE = "2"  # seconds: where kernel.shm_rmid_forced is 1, a writer waits for a reader that does not come
 
 
 class Trial(NamedTuple):
