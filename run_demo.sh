@@ -23,6 +23,8 @@ usage() {
                         of an hour, or --quick; --help shows the options
 ./run_demo.sh compare   our ring against pipes, sockets and queues: under
                         half a minute; --help shows the options
+./run_demo.sh report    the lab report to hand in, of a run made for it:
+                        --name NAME --roll NUMBER; --help shows the options
 ./run_demo.sh help      this text
 PYTHON=PROGRAM, before any of them, names the Python that .venv is made with,
 where there is none yet.
@@ -122,7 +124,7 @@ one_at_a_time() {
 }
 
 set_up_demo() {
-    one_at_a_time set_up requirements.txt rich sysv_ipc posix_ipc
+    one_at_a_time set_up requirements.txt jinja2 rich sysv_ipc posix_ipc
 }
 
 set_up_tools() {
@@ -169,6 +171,12 @@ run_lab() {
     exec .venv/bin/python -m common.lab "$@"
 }
 
+report() {
+    need ipcs util-linux util-linux
+    set_up_demo
+    exec .venv/bin/python -m common.show.report "$@"
+}
+
 # scene NAME [OPTION ...]: one of common/scenes/, each a small file that is its own explanation.
 scene() {
     . common/scenes/stage.sh
@@ -189,6 +197,7 @@ main() {
         bench) run_bench "${@:2}" ;;
         compare) compare "${@:2}" ;;
         lab) run_lab "${@:2}" ;;
+        report) report "${@:2}" ;;
         help | -h | --help) usage ;;
         *)
             say "run_demo.sh: there is no verb '$1'"

@@ -92,6 +92,7 @@ FLOORS = (
     {
         *("show.slots", "show.ring", "show.screen", "show.status", "show.terminal", "show.watch"),
         *("show.findings", "show.channels", "show.here", "show.doctor"),
+        *("show.pair", "show.evidence", "show.trials", "show.report"),
     },
     {
         *("lab.classic_writer", "lab.classic_reader"),
@@ -170,6 +171,10 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "show.channels": {"show.findings", "show.status"},
     "show.here": {"show.findings", "show.status"},
     "show.doctor": {"show.channels", "show.findings", "show.here", "show.screen", "show.status"},
+    "show.pair": {"show.status"},
+    "show.evidence": {"show.pair"},
+    "show.trials": {"show.pair"},
+    "show.report": {"show.pair", "show.evidence", "show.trials"},
     "show.watch": {"show.screen", "show.status", "show.terminal"},
     "lab.experiment": {"lab.calls"},
     "lab.own": {"lab.calls"},
@@ -204,6 +209,7 @@ ONLY_IN = {
     },
     "posix_ipc": {"ipc.posix_calls"},
     "fcntl": {"ipc.doorway", "ipc.posix_calls", "cli.descriptors", "cli.sinks"},
+    "jinja2": {"show.report"},
     "rich": {
         *("cli.tally", "show.ring", "show.screen", "show.doctor"),
         *("lab.show", "lab.show_exercise", "lab.__main__"),
@@ -305,6 +311,7 @@ TESTED_IN = {
     "cli.values": "test_options",
     **dict.fromkeys(("channel.ring", "geometry"), "test_layout"),
     "show.slots": "test_status",
+    **dict.fromkeys(("show.pair", "show.evidence", "show.trials"), "test_report"),
     "show.terminal": "test_watch",
     "show.ring": "test_screen",
     "notes": "test_layout",

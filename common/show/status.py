@@ -14,6 +14,8 @@ import locale
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from common.channel.ending import Ending, Facts, judge
@@ -69,12 +71,19 @@ def put_out(text: str) -> None:
 
 
 def look(family: Family, options: argparse.Namespace, doorway: FlockDoorway) -> dict[str, Any]:
-    """One snapshot, see read_status. Raises CallFailed (ENOENT, EACCES), ChannelError, TimedOut, BadSegment."""
+    """One snapshot, see read_status. Raises as looking()."""
+    with looking(family, options, doorway) as objects:
+        return read_status(objects)
+
+
+@contextmanager
+def looking(family: Family, options: argparse.Namespace, doorway: FlockDoorway) -> Iterator[ChannelObjects]:
+    """The channel's objects, to be read. Raises CallFailed (ENOENT, EACCES), ChannelError, TimedOut, BadSegment."""
     place = Place.of(family.calls, options.key_path, options.channel, doorway.identity(), family.keys)
     with doorway:
         objects = find_channel(family, place, observe=True)
         try:
-            return read_status(objects)
+            yield objects
         finally:
             objects.detach()  # in the doorway: an onlooker must not pass for somebody who stays
 

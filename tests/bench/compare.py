@@ -23,7 +23,7 @@ from common.ipc.doorway import ENDING
 from tests.bench.comparison.calls import Counts, NotCounted, count_calls
 from tests.bench.comparison.measure import PLAN, Figure, Results, Task, measure
 from tests.bench.comparison.pairs import Refused
-from tests.bench.comparison.show import show
+from tests.bench.comparison.show import missing, show, why
 from tests.bench.mechanisms import MECHANISMS
 
 SECONDS = 15.0  # of rounds; with the count of the calls the whole stays under thirty
@@ -55,7 +55,7 @@ def median(taken: Sequence[dict[int, Figure]]) -> dict[int, Figure]:
 
 
 def as_json(results: Results, counts: Counts | None) -> str:
-    """What is shown, for a program: by mechanism and size in bytes, 0 for the round trip of one byte."""
+    """What is shown, for a program: by mechanism and size in bytes, 0 for the byte's round trip; `said` is the rest."""
     shown = {
         name: {
             size: {**figure._asdict(), "calls": counts.get((name, size)) if counts else None}
@@ -63,7 +63,9 @@ def as_json(results: Results, counts: Counts | None) -> str:
         }
         for name, figures in results.figures.items()
     }
-    return json.dumps({"rounds": results.rounds, "refused": results.refused, "mechanisms": shown}, indent=4)
+    said = [*missing(results), *why(results, counts)]
+    told = {"rounds": results.rounds, "refused": results.refused, "mechanisms": shown, "said": said}
+    return json.dumps(told, indent=4)
 
 
 def end(number: int, frame: object) -> None:

@@ -319,6 +319,14 @@ def test_the_bench_verb_hands_its_options_on(project: Project) -> None:
     assert (done.returncode, done.stdout) == (3, "-m tests.bench --quick --only seq|typed line\n")
 
 
+def test_the_report_verb_hands_its_options_on(project: Project) -> None:
+    project.pretend_set_up()
+    (project.root / "report.html").write_text("somebody else's")
+    done = project.run("report", "--name", "Ada Lovelace", "--roll", "7")
+    said = "report: report.html is no report of ours, and is left as it is; --output takes another name\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 @pytest.mark.parametrize(("verb", "module"), [("compare", "tests.bench.compare"), ("lab", "common.lab")])
 def test_what_needs_no_package_for_development(project: Project, tmp_path: Path, verb: str, module: str) -> None:
     project.pretend_set_up('[[ $1 == -c ]] && exit; echo "$*"; exit 3')
@@ -373,7 +381,7 @@ def test_help_and_nonsense(project: Project) -> None:
     helped, refused = project.run("help"), project.run("nonsense")
     assert (helped.returncode, refused.returncode) == (0, 2)
     assert refused.stderr == f"run_demo.sh: there is no verb 'nonsense'\n{helped.stdout}"
-    for verb in ("test", "bench", "compare", "crash", "lab", "tmux", "help"):
+    for verb in ("test", "bench", "compare", "report", "crash", "lab", "tmux", "help"):
         assert f"./run_demo.sh {verb}" in helped.stdout
     assert max(map(len, helped.stdout.splitlines())) <= 80
 
