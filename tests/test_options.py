@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from common.cli.leaving import wanted
+from common.cli.pace import parse_pause
 from common.cli.values import (
     address_option,
     channel_option,
@@ -279,6 +281,16 @@ def test_help_names_every_option(
     named = {"message": "MESSAGE", "newline": "-n"}
     assert end.value.code == 0
     assert [n for n in options if named.get(n, f"--{n.replace('_', '-')}") not in said] == []
+
+
+@pytest.mark.parametrize("program", ["writer", "reader"])
+def test_the_step_that_help_gives_as_an_example_is_one_of_the_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(program, "--help", monkeypatch)
+    example = re.search(r"or the third:\s+(\S+:3)", capsys.readouterr().out)
+    assert example and parse_pause(f"{program}.py", example[1]).nth == 3
 
 
 def test_what_the_writers_options_ask_of_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:

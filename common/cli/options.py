@@ -26,8 +26,8 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 Options = argparse.Namespace
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """The options that both programs have."""
+def add_common_options(parser: argparse.ArgumentParser, step: str) -> None:
+    """The options that both programs have; `step` is an example of the program's own."""
     where = parser.add_argument_group("where the channel is")
     where.add_argument(
         "--key-path",
@@ -58,7 +58,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "--pause-at",
         metavar="STEP",
         type=lambda text: pause_option(parser.prog, text),
-        help="pause before each step of this name, or the third: publish:3; help lists them",
+        help=f"pause before each step of this name, or the third: {step}:3; help lists them",
     )
     # The value only behind "=": a MESSAGE may follow.
     said.add_argument(
@@ -117,7 +117,7 @@ def _writer_parser() -> argparse.ArgumentParser:
     instead.add_argument("--chmod", metavar="MODE", type=mode_option, help="IPC_SET its permissions")
     instead.add_argument("--chown", metavar="USER[:GROUP]", type=owner_option, help="IPC_SET its owner")
     instead.add_argument("--remove", action="store_true", help="IPC_RMID everything, whatever is in it")
-    add_common_options(parser)
+    add_common_options(parser, "publish")
     return parser
 
 
@@ -153,7 +153,7 @@ def _reader_parser() -> argparse.ArgumentParser:
     instead.add_argument("--watch", action="store_true", help="--status ten times a second on a terminal; q leaves")
     instead.add_argument("--doctor", action="store_true", help="show what would go wrong here, and what was left")
     instead.add_argument("--json", action="store_true", help="--status or --doctor for a program")
-    add_common_options(parser)
+    add_common_options(parser, "commit")
     return parser
 
 

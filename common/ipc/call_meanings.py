@@ -85,7 +85,7 @@ CALLS = {
     "semctl GETVAL": CallMeaning("returns the value", "is it still there, and what does it say: {role}"),
     "semctl GETPID": CallMeaning(
         "returns the pid of the process that operated on it last",
-        "to name who has the turn, to a person only: {role}",
+        "to name that process to a person, and for nothing else: {role}",
     ),
     "semctl GETNCNT": CallMeaning("returns how many processes sleep until it has a token", "who waits: {role}"),
     "semctl GETZCNT": CallMeaning(
@@ -124,7 +124,9 @@ CALLS = {
     ),
     "flock LOCK_EX": CallMeaning(
         "locks the key path for us alone; LOCK_NB: if somebody else has the lock, it fails instead of sleeping",
-        "the doorway: who joins, leaves, looks or removes is alone; what is half-made in there, the dead have left",
+        "the doorway: who joins, leaves, looks or removes is alone; what is half-made in there, the dead have left."
+        " What is looked at inside without a call is the header: the number of the input, and whether the segment goes"
+        " with us",
         "the doorway is shut behind us; the kernel opens it if we die",
     ),
     "flock LOCK_UN": CallMeaning("gives the lock back", "we are through, and the next one may", "the doorway is open"),

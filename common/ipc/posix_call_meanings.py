@@ -81,7 +81,7 @@ POSIX_CALLS = {
     "close": CallMeaning(
         "gives the descriptor back",
         "we are through with the object; the end of the process would do the same",
-        "the locks that were taken through it go with it",
+        "its locks go with it, unless a child that was forked has the descriptor, too",
     ),
     "sem_open O_CREAT": CallMeaning(
         "makes a semaphore with this name and value, and maps it: what it returns is an address",
