@@ -27,14 +27,15 @@ def _root() -> bool:
     return os.geteuid() == 0 and all(held >> number & 1 for number in (CAP_SETUID, CAP_IPC_OWNER))
 
 
-def _limits() -> bool:
-    """Tried in another process, which is then in a namespace of its own."""
+def _in_namespace(setting: Path | None = None) -> bool:
+    """Whether we get an IPC namespace, and may change this limit there; tried in another process."""
     pid = os.fork()
     if not pid:
         code = 1
         try:
             if leave_namespace():
-                Path("/proc/sys/kernel/shmmni").write_text("4096\n")
+                if setting:
+                    setting.write_text("4096\n")
                 code = 0
         finally:
             os._exit(code)
@@ -51,10 +52,14 @@ def _memory_is_counted() -> bool:
     return Path("/proc/sys/vm/overcommit_memory").read_text().strip() != "1"
 
 
+_ROOT_OR_CONTAINER = "be root (sudo -s); root in a container needs one that was started with --privileged"
+
 NEEDS = {
     "root": Need(_root, "root, who has everybody's rights and can become a second user: sudo -s"),
-    "namespace": Need(
-        _limits, "an IPC namespace of its own, with limits to change: sudo -s, in a container --privileged"
+    "namespace": Need(_in_namespace, f"an IPC namespace of its own: {_ROOT_OR_CONTAINER}"),
+    "limits": Need(
+        lambda: _in_namespace(Path("/proc/sys/kernel/shmmni")),
+        f"an IPC namespace of its own whose limits it may change: {_ROOT_OR_CONTAINER}",
     ),
     "strace": Need(_strace, "strace, and leave to trace: sudo apt install strace"),
     "cc": Need(lambda: shutil.which("cc") is not None, "a C compiler: sudo apt install gcc libc6-dev"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from common.lab.calls import NOBODY, libc
 
 CLONE_NEWIPC = 0x08000000  # <linux/sched.h>
 _KINDS = {"shm": "shmid", "sem": "semid"}
-_FORM = "{:<10} {:>6} {:>6} {:>5} {:>10} {:>6} {}"
+_FORM = "{:<10} {:>6} {:>8} {:>5} {:>10} {:>6} {}"
 _HEAD = ("key", "shmid", "owner", "perms", "bytes", "nattch", "status")
 
 
@@ -88,13 +89,22 @@ def leave_namespace() -> bool:
     return bool(libc.unshare(CLONE_NEWIPC) == 0)
 
 
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def as_ipcs(found: list[dict[str, int]]) -> list[str]:
-    """Rows of /proc/sysvipc/shm in the form of `ipcs -m`; the owner is a uid."""
+    """Rows of /proc/sysvipc/shm in the form of `ipcs -m`; the owner by name, if there is one."""
     if not found:
         return ["nothing of ours"]
     lines = [_FORM.format(*_HEAD)]
     for row in found:
         status = "dest" if row["perms"] & SHM_DEST else ""
         perms, key = f"{row['perms'] & 0o777:o}", key_text(row["key"])
-        lines.append(_FORM.format(key, row["shmid"], row["uid"], perms, row["size"], row["nattch"], status).rstrip())
+        lines.append(
+            _FORM.format(key, row["shmid"], _user(row["uid"]), perms, row["size"], row["nattch"], status).rstrip()
+        )
     return lines

@@ -54,7 +54,7 @@ SHEET = (
     Sentence(
         "Created by one process, it is written and read by any number",
         NUANCE,
-        "the mode must let them; nattch counts attachments, not processes",
+        "the mode must let them; nattch counts attachments (strictly, mappings), not processes",
         "many",
     ),
     Sentence(
@@ -156,9 +156,17 @@ SHEET = (
     ),
     Sentence("It returns the address, or -1", NUANCE, "(void *) -1, and not NULL", "pointer"),
     Sentence(
-        "shmat EINVAL: invalid id or attach address", HOLDS, "also one that is not aligned, or in use", "attach-errors"
+        "shmat EINVAL: invalid id or attach address",
+        NUANCE,
+        "an address that is not aligned, in use, or wraps round; one that no process has is ENOMEM",
+        "attach-errors",
     ),
-    Sentence("shmat ENOMEM: not enough memory to attach", NUANCE, "of the address space, not of RAM", "address-space"),
+    Sentence(
+        "shmat ENOMEM: not enough memory to attach",
+        NUANCE,
+        "no such address, or too few of them left; or no memory for the descriptor or page tables (shmop(2))",
+        "address-space attach-errors",
+    ),
     Sentence(
         "shmat EACCES: permission denied",
         HOLDS,

@@ -19,6 +19,9 @@ _INDENT = "    "
 _BELOW = """./run_demo.sh lab NAME runs one of them, ./run_demo.sh lab --all all of them;
 ./run_demo.sh lab check shows twelve exercises, and checks an answer.
 The classic pair: common/lab/classic_writer.py, common/lab/classic_reader.py
+They need: root, everybody's rights; namespace, an IPC namespace of one's own;
+limits, one whose limits one may change; strace and cc, these programs;
+overcommit, a kernel that counts memory (vm.overcommit_memory is not 1).
 The sentences have the numbers of tests/lab/README.md; of the second, "by far
 the fastest", ./run_demo.sh compare shows what is true."""
 WIDEST = 100  # columns; longer lines of prose are hard to read
@@ -56,9 +59,21 @@ class Page:
         self._console = console
 
     def line(self, text: str | Text, style: str = "") -> None:
-        """One line as it is, however long, and at once: more than one process writes."""
-        self._console.print(Text(text, style) if isinstance(text, str) else text, soft_wrap=True)
+        """One line, at once: more than one process writes. A terminal has it folded at blanks, a pipe as it is."""
+        whole = Text(text, style) if isinstance(text, str) else text
+        for one in whole.split("\n", allow_blank=True) if self._console.is_terminal else [whole]:
+            self._console.print(self._folded(one), soft_wrap=True)
         self._console.file.flush()
+
+    def _folded(self, line: Text) -> Text:
+        """The line, whose second and further ones on a narrow terminal are indented below the first."""
+        indent = len(line.plain) - len(line.plain.lstrip()) + len(_INDENT)
+        if not self._console.is_terminal or line.cell_len <= self._console.width:
+            return line
+        parts = line.wrap(self._console, max(self._console.width - indent, 1))
+        for part in parts:
+            part.rstrip()
+        return Text(f"\n{' ' * indent}").join(parts)
 
     def heading(self, text: str) -> None:
         """What comes now."""

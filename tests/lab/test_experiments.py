@@ -14,17 +14,17 @@ import sysv_ipc
 from rich.console import Console
 
 from common.lab.catalogue import EXPERIMENTS, PARTS, THE_SHEET
-from common.lab.needs import missing
-from common.lab.own import rows
+from common.lab.needs import NEEDS, missing
+from common.lab.own import as_ipcs, rows
 from common.lab.sheet import SHEET, Verdict, sentences_of
-from common.lab.show import as_ranges, show
+from common.lab.show import Page, as_ranges, show
 from common.lab.tables import other_tables, sheet_tables
 from tests.helpers import ROOT, Finished, finish, wait_until
 from tests.helpers import Pair as Programs
 from tests.lab.cases import LAB_README, rows_under
 from tests.lab.shell import second_user
 
-NOT_FOR_OTHERS = {"root", "namespace"}  # needs that only root meets
+NOT_FOR_OTHERS = {"root", "namespace", "limits"}  # needs that only root meets
 
 every_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
 
@@ -111,6 +111,28 @@ def test_whatever_happens_to_it_nothing_is_left(
 def objects() -> set[tuple[str, int]]:
     """Every object of System V's that there is, by its kind and id."""
     return {(kind, row[name]) for kind, name in (("shm", "shmid"), ("sem", "semid")) for row in rows(kind)}
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_line_is_folded_at_a_blank_on_a_terminal_only(terminal: bool) -> None:
+    call = f"    shmctl(7, IPC_STAT, {'{'}uid=0, gid=0, mode=0600, {'x' * 30}, nattch=1{'}'}) = 0"
+    written = io.StringIO()
+    Page(Console(file=written, width=60, force_terminal=terminal, color_system=None)).line(call)
+    lines = written.getvalue().splitlines()
+    assert " ".join(line.strip() for line in lines) == call.strip()
+    assert [len(line) - len(line.lstrip()) for line in lines] == ([4, 8] if terminal else [4])
+    assert not terminal or max(map(len, lines)) <= 60
+
+
+def test_the_rows_name_the_owner_as_ipcs_does() -> None:
+    row = {"key": 7, "shmid": 1, "perms": 0o600, "size": 1, "nattch": 0}
+    named, unknown = as_ipcs([{**row, "uid": 0}, {**row, "uid": 4_000_000_000}])[1:]
+    assert named.split()[2] == "root" and unknown.split()[2] == "4000000000"
+
+
+def test_the_list_explains_each_need(pair: Programs) -> None:
+    below = run_lab(pair).out.decode().partition("They need: ")[2].partition("The sentences")[0]
+    assert all(re.search(rf"\b{need}\b", below) for need in NEEDS)
 
 
 def test_a_full_disk_is_one_line(pair: Programs) -> None:

@@ -51,8 +51,8 @@ def private(lab: Lab) -> Observed:
     },
     lesson="struct shmid_ds: shm_perm has the key, owner (uid, gid), creator (cuid, cgid) and mode; shm_segsz the size"
     " as it was asked for; shm_cpid who made it and shm_lpid who attached or detached last; shm_atime, shm_dtime and"
-    " shm_ctime the last attach, detach, and change (made, IPC_SET, IPC_RMID); shm_nattch how many attachments there"
-    " are. 0 is never. `ipcs -m -i ID` shows all of it, `ipcs -mp` the pids.",
+    " shm_ctime the last attach, detach, and change (made or IPC_SET; IPC_RMID leaves it); shm_nattch how many"
+    " attachments (strictly, mappings) there are. 0 is never. `ipcs -m -i ID` shows all of it, `ipcs -mp` the pids.",
 )
 def fields(lab: Lab) -> Observed:
     """What is in struct shmid_ds?"""
@@ -82,7 +82,8 @@ def take_both(lab: Lab, semid: int) -> str:
     both = struct.pack("=HhHHhH", 0, -1, IPC_NOWAIT, 1, -1, IPC_NOWAIT)  # struct sembuf, twice
     failed = libc.semop(semid, both, 2)
     number = get_errno() if failed else 0
-    lab.note(f"semop({semid}, [{{0, -1, IPC_NOWAIT}}, {{1, -1, IPC_NOWAIT}}], 2) = {failed} {errno_name(number)}")
+    said = f"{errno_name(number)} ({os.strerror(number)})"
+    lab.note(f"semop({semid}, [{{0, -1, IPC_NOWAIT}}, {{1, -1, IPC_NOWAIT}}], 2) = {failed} {said}")
     return errno_name(number)
 
 

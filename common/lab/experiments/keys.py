@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 
-from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL, IPC_RMID
+from common.ipc.sysv_calls import IPC_CREAT, IPC_EXCL, IPC_SET, ShmidDs
 from common.lab.calls import Lab
 from common.lab.experiment import Observed, experiment, ok
 from common.lab.own import leave_namespace
@@ -76,20 +76,26 @@ def race(lab: Lab) -> Observed:
     promised={
         "made without a mode, by its creator: shmat": "EACCES",
         "IPC_STAT": "EACCES",
-        "IPC_RMID": "ok",
+        "IPC_SET of the mode 0600, then shmat": "ok",
         "made with 0666 under umask 077: the mode": "0666",
         "opened with IPC_CREAT | 0600: the mode": "0666",
     },
-    lesson="The mode is optional for the compiler only: without it nobody may attach, not even the creator, who can"
-    " only remove it again; root may. No umask is applied. And it is set when the segment is made: of one that exists,"
-    " the same bits ask for permission and change nothing.",
+    lesson="The mode is optional for the compiler only: without it nobody may attach or IPC_STAT, not even the"
+    " creator, until its owner gives it a mode with IPC_SET, which asks for no right to read; root may. No umask is"
+    " applied. And it is set when the segment is made: of one that exists, the same bits ask for permission and change"
+    " nothing.",
 )
 def mode(lab: Lab) -> Observed:
     """What does the octal mode do?"""
 
     def without() -> list[str]:
         made = lab.shmget(lab.new_key(), 4096, IPC_CREAT)
-        does = (lab.shmat(made), lab.stat(made), lab.shmctl(made, IPC_RMID))
+        does = [lab.shmat(made), lab.stat(made)]
+        given = ShmidDs()
+        given.perm.uid, given.perm.gid = os.geteuid(), os.getegid()
+        given.perm.mode = 0o600
+        lab.shmctl(made, IPC_SET, given)
+        does.append(lab.shmat(made))
         return [str(ok(result)) for result in does]
 
     os.umask(0o077)

@@ -35,8 +35,9 @@ def mapping(lab: Lab) -> Observed:
 @experiment(
     promised={"calls between shmat and shmdt that carry the data": "none"},
     lesson="A pipe or a queue carries each byte into the kernel and out of it, and each read and write is a call. Here"
-    " 1 MiB was copied between the two calls, and the kernel was not asked. It is asked again as soon as one process"
-    " has to wait for the other: `strace .venv/bin/python reader.py` shows semtimedop, and no read of what arrives.",
+    " 1 MiB was copied between the two calls, and no call carried it: the mmap and munmap there give Python a buffer of"
+    " its own to copy into, and no byte of the segment is in them. The kernel is needed as soon as one process has to"
+    " wait for the other: `strace .venv/bin/python reader.py` shows semtimedop, and no read of what arrives.",
     needs=("strace",),
 )
 def intermediary(lab: Lab) -> Observed:
@@ -69,7 +70,8 @@ def intermediary(lab: Lab) -> Observed:
         "nattch, the children have ended": 1,
     },
     lesson="Any process that knows the id and whom the mode allows may attach; it needs no shmget. nattch counts"
-    " attachments, not processes: each child inherited ours (fork(2)) and added one of its own: 1 + 3 * 2 = 7.",
+    " attachments (strictly, mappings), not processes: each child inherited ours (fork(2)) and added one of its own:"
+    " 1 + 3 * 2 = 7.",
 )
 def many(lab: Lab) -> Observed:
     """What does nattch count?"""

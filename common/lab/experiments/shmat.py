@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 from ctypes import c_int, c_long
+from mmap import PAGESIZE
 from pathlib import Path
 
 from common.ipc.sysv_calls import IPC_CREAT, SHM_RDONLY, SHM_RND
@@ -37,10 +38,12 @@ def pointer(lab: Lab) -> Observed:
         "an id that is none": "EINVAL",
         "an address in the middle of a page": "EINVAL",
         "one in use": "EINVAL",
-        "one that no process has": "EINVAL",
+        "one that no process has": "ENOMEM",
+        "the last page there is: its end wraps round to 0": "EINVAL",
         "0x123, rounded to 0": "EPERM",
     },
-    lesson="EINVAL says that the id or the address is wrong, and not which. The first page is nobody's, so that NULL"
+    lesson="EINVAL says that the id or the address is wrong, and not which. An address beyond all that a process has"
+    " is ENOMEM, though no memory is short. The first page is nobody's, so that NULL"
     " points nowhere: only root (CAP_SYS_RAWIO) may attach below vm.mmap_min_addr, and then even 0 is a success.",
 )
 def attach_errors(lab: Lab) -> Observed:
@@ -48,7 +51,8 @@ def attach_errors(lab: Lab) -> Observed:
     shmid = lab.shmget(lab.key, 4096, IPC_CREAT | 0o666)
     in_use = lab.shmat(shmid)
     wrong = [lab.shmat(-1), lab.shmat(shmid, CHOSEN + 0x123)]
-    wrong += [lab.shmat(shmid, in_use), lab.shmat(shmid, 2**64 - 2**12)]
+    wrong += [lab.shmat(shmid, in_use), lab.shmat(shmid, 2**63)]
+    wrong.append(lab.shmat(shmid, 2**64 - PAGESIZE))
 
     def attach_low() -> str:
         return str(ok(lab.shmat(shmid, 0x123, SHM_RND)))

@@ -54,8 +54,8 @@ def leaving(lab: Lab) -> Observed:
         "one that was never attached": "EINVAL",
         "one in the middle of a page": "EINVAL",
     },
-    lesson="shmdt takes the address that shmat returned, and not an id: an id may be attached several times. The bytes"
-    " behind the address are gone at once; a pointer that one has kept is a SIGSEGV.",
+    lesson="shmdt takes the address that shmat returned, and not an id: an id may be attached several times. What is"
+    " gone at once is the mapping, and not the segment: a pointer that one has kept is a SIGSEGV.",
 )
 def detaching(lab: Lab) -> Observed:
     """Which addresses does shmdt take?"""
@@ -93,7 +93,7 @@ def nattch(lab: Lab) -> Observed:
     lesson="With the sysctl kernel.shm_rmid_forced the sheet's sentence is true: the kernel destroys each segment with"
     " its last detach, marked or not. Its default is 0, and few machines have it. Our writer notices it and waits until"
     " all is read.",
-    needs=("namespace",),
+    needs=("limits",),
 )
 def forced_removal(lab: Lab) -> Observed:
     """Can one have it go when nattch is 0?"""

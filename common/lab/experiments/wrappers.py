@@ -34,7 +34,7 @@ def show_beside(lab: Lab) -> None:
 
 @experiment(
     promised={
-        "what C found": "found: hello from Python",
+        "what C found": "hello from Python",
         "what Python finds": "hello from C",
         "attach_segment of an id that is none": "EINVAL",
     },
@@ -54,4 +54,5 @@ def wrappers(lab: Lab) -> Observed:
     run = [program, str(lab.key)]
     said = subprocess.run(run, check=True, stdout=subprocess.PIPE).stdout
     answer = lab.load(address, 12).decode()
-    return said.decode().strip(), answer, attach_segment(lab, -1)
+    in_c = said.decode().strip().removeprefix("found: ")
+    return in_c, answer, attach_segment(lab, -1)
