@@ -180,7 +180,7 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "lab.own": {"lab.calls"},
     "lab.needs": {"lab.own"},
     "lab.runner": {"lab.calls", "lab.experiment", "lab.own"},
-    "lab.programs": {"lab.calls"},
+    "lab.programs": {"lab.calls", "lab.experiment", "lab.own"},
     **{module: {"lab.calls", "lab.experiment", "lab.own", "lab.programs"} for module in LAB_EXPERIMENTS},
     "lab.exercise": {"lab.calls", "lab.experiment", "lab.programs", "lab.runner"},
     "lab.exercises.segments": {"lab.calls", "lab.experiment", "lab.exercise"},

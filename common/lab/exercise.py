@@ -5,22 +5,41 @@ The command runs in a scene that was made for it, and that goes with it, as an e
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
+import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from common.ipc.calls import key_text
 from common.lab.calls import Lab
-from common.lab.experiment import Experiment, Observed, Value
+from common.lab.experiment import Experiment, Observed, Unobserved, Value
 from common.lab.programs import Process
 from common.lab.runner import Outcome, perform
 
-_PATIENCE = 100  # seconds for one answer
+_PATIENCE = 30  # seconds for one run of an answer
+
+
+class TimeIsOver(Unobserved):
+    """The command runs for too long."""
+
+
+def _time_is_over(number: int, frame: object) -> None:
+    raise TimeIsOver(f"{_PATIENCE} s are over, and your command has not ended")
+
+
+@contextlib.contextmanager
+def looking_for(what: str) -> Iterator[None]:
+    """Whoever waits in here in vain hears for what."""
+    try:
+        yield
+    except TimeIsOver:
+        raise Unobserved(f"looked for {what}; {_PATIENCE} s are over, and there was none") from None
 
 
 class Answer:
@@ -30,9 +49,14 @@ class Answer:
         self._lab, self._command = lab, command
 
     def start(self, **variables: object) -> Process:
-        """Run it beside us; `python` is the one that we run with, which has sysv_ipc and posix_ipc."""
+        """Run it beside us, for a limited time.
+
+        `python` is the one that we run with, which has sysv_ipc and posix_ipc.
+        """
         given = {name: str(value) for name, value in variables.items()}
-        self._lab.note(f"$ {' '.join(f'{name}={value}' for name, value in given.items())} {self._command}")
+        self._lab.note(f"$ export {' '.join(f'{name}={shlex.quote(value)}' for name, value in given.items())}")
+        self._lab.note(f"$ {self._command}")
+        signal.alarm(_PATIENCE)
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         return Process(
             self._lab, "your command", ["sh", "-c", self._command], env={**os.environ, "PATH": path, **given}
@@ -86,7 +110,7 @@ def check(number: int, command: str) -> tuple[Outcome, str]:
     one = EXERCISES[number - 1]
 
     def observe(lab: Lab) -> Observed:
-        signal.alarm(_PATIENCE)
+        signal.signal(signal.SIGALRM, _time_is_over)
         return one.check(lab, Answer(lab, command))
 
     tried = Experiment(f"exercise {number}", one.task, observe, one.promised, "", ())

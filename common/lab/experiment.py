@@ -13,6 +13,10 @@ Observed = tuple[Value, ...]  # in the order of what is promised
 Function = Callable[[Lab], Observed]
 
 
+class Unobserved(Exception):
+    """There is nothing to observe: what was looked for and what was seen, in words for a person."""
+
+
 class Experiment(NamedTuple):
     """One experiment, under the name by which a person runs it."""
 

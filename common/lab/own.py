@@ -2,7 +2,7 @@
 
 In an IPC namespace of its own every object is the experiment's. Elsewhere one is proved its own when it was not there
 before, a user that the experiment runs as made it, and it has one of the experiment's keys (ftok of its directory, or
-of a file "key..." in it) or was made by its process.
+of a file "key..." in it) or was made by its process, or by a program that this has started.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from common.lab.calls import NOBODY, libc
 
 CLONE_NEWIPC = 0x08000000  # <linux/sched.h>
 _KINDS = {"shm": "shmid", "sem": "semid"}
+_STARTED = "started"
 _FORM = "{:<10} {:>6} {:>8} {:>5} {:>10} {:>6} {}"
 _HEAD = ("key", "shmid", "owner", "perms", "bytes", "nattch", "status")
 
@@ -40,6 +41,19 @@ def rows(kind: str) -> list[dict[str, int]]:
 def keys_of(path: Path) -> frozenset[int]:
     """Every key that ftok makes of a path."""
     return frozenset(Calls().make_key(str(path), number) for number in range(1, 256))
+
+
+def note_started(scratch: Path, pid: int) -> None:
+    """Remember a program that the experiment in this directory has started: what it makes is the experiment's."""
+    with contextlib.suppress(PermissionError), open(scratch / _STARTED, "a") as file:  # one that we became may not
+        file.write(f"{pid}\n")
+
+
+def started(scratch: Path) -> list[int]:
+    """The pids that were remembered."""
+    with contextlib.suppress(FileNotFoundError):
+        return [*map(int, (scratch / _STARTED).read_text().split())]
+    return []
 
 
 class Own(NamedTuple):
@@ -62,12 +76,30 @@ class Own(NamedTuple):
     def rows(self, kind: str, pid: int) -> list[dict[str, int]]:
         """The rows of the experiment's objects; `pid` is its process."""
         keys = self.keys.union(*map(keys_of, self.scratch.glob("key*")))
-        return [row for row in rows(kind) if self.alone or self._proved(kind, row, pid, keys)]
+        makers = {pid, *started(self.scratch)}
+        return [
+            row
+            for row in rows(kind)
+            if self.alone or (self._new(kind, row) and (row["key"] in keys or row.get("cpid") in makers))
+        ]
 
-    def _proved(self, kind: str, row: dict[str, int], pid: int, keys: frozenset[int]) -> bool:
+    def _new(self, kind: str, row: dict[str, int]) -> bool:
         us = {os.geteuid(), NOBODY} if os.geteuid() == 0 else {os.geteuid()}
-        new = (kind, row[_KINDS[kind]]) not in self.before and row["cuid"] in us
-        return new and (row["key"] in keys or row.get("cpid") == pid)
+        return (kind, row[_KINDS[kind]]) not in self.before and row["cuid"] in us
+
+    def unproved(self) -> list[str]:
+        """What is new, may be ours, and was not cleared: the command that removes each. Whose maker lives is not."""
+        return [
+            f"ipcrm -{kind.replace('shm', 'm')[0]} {row[_KINDS[kind]]}"
+            for kind in _KINDS
+            for row in rows(kind)
+            if self._new(kind, row) and not row["perms"] & SHM_DEST and not Path(f"/proc/{row.get('cpid')}").exists()
+        ]
+
+    def names(self) -> list[Path]:
+        """The experiment's files in /dev/shm."""
+        there = Path("/dev/shm").glob("*")
+        return sorted(path for path in there if path.name.removeprefix("sem.").startswith(self.scratch.name))
 
     def clear(self, pid: int) -> None:
         """Remove what is proved the experiment's: its objects, its names in /dev/shm, its directory."""
@@ -78,8 +110,8 @@ class Own(NamedTuple):
         for row in self.rows("sem", pid):
             with contextlib.suppress(CallFailed):
                 calls.remove_semaphore(Semaphore(row["semid"]))
-        for path in Path("/dev/shm").glob("*"):
-            if path.name.removeprefix("sem.").startswith(self.scratch.name):
+        for path in self.names():
+            with contextlib.suppress(OSError):  # an answer's may be a directory
                 path.unlink(missing_ok=True)
         shutil.rmtree(self.scratch, ignore_errors=True)
 

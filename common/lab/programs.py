@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from common.lab.calls import SEMCTL, Lab, die_with, libc
+from common.lab.experiment import Unobserved
+from common.lab.own import note_started
 
 LAB = Path(__file__).parent
 CLASSIC = ord("X")  # the classic pair's argument of ftok; neither a channel of ours has it nor Lab.new_key
@@ -33,14 +35,20 @@ class Process:
             preexec_fn=lambda: die_with(parent, signal.SIGKILL),
             **popen,
         )
+        note_started(lab.scratch, self._child.pid)
         assert self._child.stdin and self._child.stdout
         self._input, self._output = self._child.stdin, self._child.stdout
 
     def hear(self, words: str) -> None:
-        """Wait until it says so."""
+        """Wait until it says so. Raises Unobserved when it has ended and did not."""
+        said = "nothing"
         while words not in (line := self._output.readline()):
-            assert line, f"it has ended and did not say {words!r}"
+            if not line:
+                raise Unobserved(
+                    f"looked for {words!r} in what {self._name} says; it has ended, and said {said} at last"
+                )
             self._show(line)
+            said = repr(line.rstrip())
         self._show(line)
 
     def feed(self, text: str) -> None:

@@ -10,16 +10,18 @@ import json
 import os
 import resource
 import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
 
 from common.lab.calls import Lab, die_with, libc
-from common.lab.experiment import Experiment, Value
+from common.lab.experiment import Experiment, Observed, Unobserved, Value
 from common.lab.own import Own, as_ipcs, leave_namespace
 
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+_SHARED = "shared"  # a file that says: the IPC namespace is not ours alone
 
 
 class Page(Protocol):
@@ -33,10 +35,14 @@ class Page(Protocol):
 
 
 class Outcome(NamedTuple):
-    """What was observed, beside what is promised; `failed` says why there is nothing."""
+    """What was observed, beside what is promised; `failed` says why there is nothing.
+
+    `unproved` has the commands that remove what may be the experiment's, which is not proved and so is still there.
+    """
 
     observed: list[Value]
     failed: str = ""
+    unproved: tuple[str, ...] = ()
 
 
 def perform(experiment: Experiment, page: Page) -> Outcome:
@@ -50,11 +56,12 @@ def perform(experiment: Experiment, page: Page) -> Outcome:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         finally:
             code = _end(pid)
-            result = _read(own.scratch)
+            result, shared = _read(own.scratch), (own.scratch / _SHARED).exists()
             own.clear(pid)
+    unproved = tuple(own.unproved()) if shared else ()
     if result is None:
-        return Outcome([], f"it was ended by {signal.Signals(-code).name}" if code < 0 else "it failed, see above")
-    return Outcome(result)
+        result = f"it was ended by {signal.Signals(-code).name}" if code < 0 else "it failed, see above"
+    return Outcome([], result, unproved) if isinstance(result, str) else Outcome(result, "", unproved)
 
 
 def _end(pid: int) -> int:
@@ -109,6 +116,8 @@ def _perform_here(experiment: Experiment, own: Own, parent: int, page: Page) -> 
         signal.signal(signal.SIGTERM, lambda *_: _give_up(own))
         die_with(parent, signal.SIGTERM)
         own = own._replace(alone=leave_namespace())
+        if not own.alone:
+            (own.scratch / _SHARED).touch()
         _observe(experiment, own, page)
         code = 0
     except BrokenPipeError:
@@ -130,18 +139,28 @@ def _observe(experiment: Experiment, own: Own, page: Page) -> None:
         page.heading(f"{when}, as ipcs -m shows it")
         for line in look():
             say(line)
+        if names := own.names():
+            page.heading(f"{when}, in /dev/shm")
+        for path in names:
+            status = path.lstat()
+            say(f"{stat.filemode(status.st_mode)} {status.st_size:>8} {path.name}")
 
     pid = os.getpid()
     show_rows("before")
     page.heading("the calls as they happen")
-    observed = experiment.observe(Lab(own.scratch, say, look))
+    observed: Observed | str
+    try:
+        observed = experiment.observe(Lab(own.scratch, say, look))
+    except Unobserved as reason:
+        observed = str(reason)
     show_rows("after")
     (own.scratch / "observed.json").write_text(json.dumps(observed))
 
 
-def _read(scratch: Path) -> list[Value] | None:
+def _read(scratch: Path) -> list[Value] | str | None:
+    """What was observed, or why nothing; None when the experiment did not get so far."""
     try:
-        observed: list[Value] = json.loads((scratch / "observed.json").read_text())
+        observed: list[Value] | str = json.loads((scratch / "observed.json").read_text())
     except FileNotFoundError:
         return None
     return observed

@@ -36,5 +36,7 @@ def _check(page: Page, number: int, answer: str) -> bool:
         page.line(f"{what}: {as_word(found)}", "" if found else "red")
     if outcome.failed:
         page.line(f"nothing was observed: {outcome.failed}", "red")
+    for command in outcome.unproved:
+        page.line(f"new meanwhile, and perhaps your command's; nothing else clears it: {command}", "magenta")
     page.line(f"{number} is {'right' if right else 'not right yet'}", "green" if right else "red")
     return right

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 
 import pytest
 
+from common.lab import exercise
 from common.lab.catalogue import EXERCISES
+from common.lab.own import rows
 from tests.docs.transcripts import read_blocks
 from tests.helpers import ROOT, Finished, Pair, finish
 from tests.lab.cases import LAB_README
@@ -82,6 +85,63 @@ def test_a_user_who_is_not_root_can_solve_it(pair: Pair, number: int) -> None:
     done = check(pair, number, SOLUTIONS[number - 1], prefix=second_user())
     assert (done.code, done.err) == (0, ""), done.out.decode()
     assert done.out.decode().endswith(f"{number} is right\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "said"),
+    [
+        (2, "true", "looked for a segment with the key $KEY; shmget finds none: ENOENT"),
+        (3, "true", "No such file or directory"),
+        (8, "exit 1", "looked for the seconds in the last line, and saw ''"),
+        (11, "echo taken", "looked for 'holding' in what your command says; it has ended, and said 'taken' at last"),
+    ],
+)
+def test_a_wrong_answer_hears_what_was_looked_for_and_seen(pair: Pair, number: int, answer: str, said: str) -> None:
+    done = check(pair, number, answer)
+    assert (done.code, done.err) == (1, "")
+    assert said in done.out.decode()
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "said"),
+    [
+        (5, "sleep 100", "1 s are over, and your command has not ended"),
+        (9, "sleep 100", "looked for a process that sleeps in semop"),
+        (11, "echo taken; sleep 100", "looked for the line `holding`"),
+    ],
+)
+def test_an_answer_that_does_not_end_is_ended(
+    monkeypatch: pytest.MonkeyPatch, number: int, answer: str, said: str
+) -> None:
+    monkeypatch.setattr(exercise, "_PATIENCE", 1)
+    assert said in exercise.check(number, answer)[0].failed
+
+
+def test_a_wrong_size_does_not_deny_the_message_and_what_was_made_is_shown(pair: Pair) -> None:
+    said = check(pair, 3, 'umask 077; printf %s "$MESSAGE" > "/dev/shm$NAME"').out.decode()
+    assert "4096 bytes: no\nmode 0600: yes\nit begins with the message: yes\n" in said
+    assert re.search(r"^after, in /dev/shm\n    -rw------- +16 lab-", said, re.MULTILINE)
+
+
+def test_the_scene_can_be_pasted(pair: Pair) -> None:
+    """With the values quoted where a shell would part them."""
+    said = check(pair, 2, "true").out.decode()
+    assert "    $ export KEY=0x" in said
+    assert " MESSAGE='shared, not sent'\n    $ true\n" in said
+
+
+def test_what_the_command_made_as_another_user_is_cleared(pair: Pair) -> None:
+    """There it has no IPC namespace of its own: the pid of its maker proves it. What that does not prove is told."""
+    mine = "ipcmk -M 5000 -p 0640"
+    cleared = check(pair, 2, f"exec {mine}", prefix=second_user()).out.decode()
+    made = re.search(r"Shared memory id: (\d+)", cleared)
+    assert made and int(made[1]) not in {row["shmid"] for row in rows("shm")}
+    told = check(pair, 2, f"{mine}; true", prefix=second_user()).out.decode()
+    made = re.search(r"Shared memory id: (\d+)", told)
+    assert made
+    command = f"ipcrm -m {made[1]}"
+    assert f"nothing else clears it: {command}\n" in told
+    subprocess.run(command.split(), check=True)
 
 
 @pytest.mark.parametrize("arguments", [["0"], ["13"], ["one"]])

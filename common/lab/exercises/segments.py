@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.ipc.calls import key_text
-from common.ipc.sysv_calls import IPC_CREAT, SHM_DEST, SHM_RDONLY
+from common.ipc.sysv_calls import IPC_CREAT, SHM_DEST, SHM_RDONLY, ShmidDs
 from common.lab.calls import Child, Lab
 from common.lab.exercise import Answer, exercise, key_of
-from common.lab.experiment import Observed
+from common.lab.experiment import Observed, Unobserved
 
 MESSAGE = "shared, not sent"
 
@@ -23,16 +23,26 @@ def pids_in(said: str) -> list[int]:
 
 
 def made(lab: Lab) -> int:
-    """The id of the segment that the answer should have made. Raises LookupError."""
+    """The id of the segment that the answer should have made. Raises Unobserved."""
     found: int | str = lab.shmget(lab.key, 0, 0)
     if isinstance(found, str):
-        raise LookupError(f"shmget of $KEY: {found}")
+        raise Unobserved(f"looked for a segment with the key $KEY; shmget finds none: {found}")
     return found
 
 
+def status_of(lab: Lab, shmid: int) -> ShmidDs:
+    """Its struct shmid_ds. Raises Unobserved where its mode keeps us from it, or it is gone."""
+    status: ShmidDs | str = lab.stat(shmid)
+    if isinstance(status, str):
+        raise Unobserved(f"looked at the segment with IPC_STAT; that fails: {status}")
+    return status
+
+
 def content(lab: Lab, shmid: int) -> str:
-    """The text at its beginning, up to a zero."""
+    """The text at its beginning, up to a zero. Raises Unobserved."""
     address = lab.shmat(shmid, None, SHM_RDONLY)
+    if isinstance(address, str):
+        raise Unobserved(f"looked for the message; shmat fails: {address}")
     said = lab.load(address, len(MESSAGE) + 1).split(b"\0")[0].decode(errors="replace")
     lab.shmdt(address)
     return said
@@ -72,19 +82,21 @@ def make(lab: Lab, answer: Answer) -> Observed:
     $MESSAGE at its beginning, and leave it to whoever comes next."""
     answer.run(KEY=key_of(lab), MESSAGE=MESSAGE)
     shmid = made(lab)
-    stat = lab.stat(shmid)
-    return stat.size == 5000, stat.perm.mode == 0o640, stat.attached == 0, content(lab, shmid) == MESSAGE
+    stat, begins = status_of(lab, shmid), content(lab, shmid).startswith(MESSAGE)
+    return stat.size == 5000, stat.perm.mode == 0o640, stat.attached == 0, begins
 
 
-@exercise("4096 bytes", "mode 0600", "it begins with the message")
+@exercise("its name is that of a file in /dev/shm", "4096 bytes", "mode 0600", "it begins with the message")
 def posix(lab: Lab, answer: Answer) -> Observed:
     """The same over POSIX: an object with the name $NAME, of 4096 bytes, which you alone may read and write, with
     $MESSAGE at its beginning. What kind of thing is its name?"""
     answer.run(NAME=lab.name, MESSAGE=MESSAGE)
     file = Path(f"/dev/shm{lab.name}")
-    status = file.stat()
-    begins = file.read_bytes().startswith(f"{MESSAGE}\0".encode())
-    return status.st_size == 4096, status.st_mode & 0o777 == 0o600, begins
+    try:
+        status, begins = file.stat(), file.read_bytes().startswith(MESSAGE.encode())
+    except OSError as error:
+        raise Unobserved(f"looked for the object $NAME, which is the file {file}: {error.strerror}") from None
+    return file.is_file(), status.st_size == 4096, status.st_mode & 0o777 == 0o600, begins
 
 
 @exercise("it prints those that have it, and no other")
@@ -116,7 +128,7 @@ def remove(lab: Lab, answer: Answer) -> Observed:
     address = lab.shmat(shmid)
     lab.store(address, MESSAGE.encode())
     answer.run(KEY=key_of(lab))
-    marked = bool(lab.stat(shmid).perm.mode & SHM_DEST)
+    marked = bool(status_of(lab, shmid).perm.mode & SHM_DEST)
     return lab.shmget(lab.key, 0, 0) == "ENOENT", marked, lab.load(address, len(MESSAGE)) == MESSAGE.encode()
 
 
@@ -130,4 +142,4 @@ def mode(lab: Lab, answer: Answer) -> Observed:
     lab.shmdt(address)
     answer.run(KEY=key_of(lab))
     found = made(lab)
-    return found == shmid, lab.stat(found).perm.mode == 0o644, content(lab, found) == MESSAGE
+    return found == shmid, status_of(lab, found).perm.mode == 0o644, content(lab, found) == MESSAGE
