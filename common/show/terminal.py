@@ -17,6 +17,8 @@ from common.cli.sinks import StreamSink
 
 # The second screen, where nothing scrolls away what was said before; and no cursor, which would stand in the picture.
 _TAKE, _GIVE_BACK = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
+# Stop us, or end us without another word: Ctrl-\ is a key, the others are what a person sends with kill(1).
+_LEAVE = (signal.SIGTSTP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
@@ -39,25 +41,28 @@ class Terminal:
         self._output = StreamSink(1)
         self._modes: list[Any] | None = None  # what they were before the terminal became ours
         self._continued = False  # by SIGCONT: others may have had it meanwhile
-        self._before: Any = None
+        self._before: dict[int, Any] = {}  # what each signal did
 
     def __enter__(self) -> Terminal:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTSTP,))
-        self._before = signal.signal(signal.SIGTSTP, self._stop), signal.signal(signal.SIGCONT, self._go_on)
+        self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._go_on)
+        for number in _LEAVE:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._leave)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._give_back()
-        for number, before in zip((signal.SIGTSTP, signal.SIGCONT), self._before, strict=True):
+        for number, before in self._before.items():
             signal.signal(number, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTSTP,))
 
-    def _stop(self, number: int, frame: object) -> None:
-        """Ctrl-Z: stop as everybody does, and leave the terminal as it was."""
+    def _leave(self, number: int, frame: object) -> None:
+        """Ctrl-Z: stop as everybody does, or die of the others so, and leave the terminal as it was."""
         self._give_back()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        signal.signal(number, self._stop)
+        signal.signal(number, self._leave)
 
     def _go_on(self, number: int, frame: object) -> None:
         """From a SIGSTOP, too, before which there was no time to give anything back."""

@@ -183,6 +183,28 @@ class TestLeaving:
         given_back(terminal)
         assert modes_of(terminal) == before
 
+    @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM])
+    def test_by_a_signal_that_says_nothing(self, shell: Shell, number: signal.Signals) -> None:
+        """Ctrl-\\ is a key like others; it dies of what came."""
+        terminal, pid, before = shell
+        if number == signal.SIGQUIT:
+            terminal.sendcontrol("\\")
+        else:
+            os.kill(pid, number)
+        assert exit_code_in_shell(terminal) == 128 + number
+        given_back(terminal)
+        assert modes_of(terminal) == before
+
+    def test_what_is_ignored_stays_so(self, terminals: Terminals, pair: Pair) -> None:
+        shell = terminals.shell()
+        shell.sendline(f"(trap '' QUIT; {' '.join(pair.command('reader', '--watch'))})")
+        next_frame(shell)
+        shell.sendcontrol("\\")
+        next_frame(shell)
+        next_frame(shell)
+        shell.send("q")
+        assert exit_code_in_shell(shell) == 0
+
     def test_with_the_window(self, watch: pexpect.spawn) -> None:
         assert hang_up(watch) == 128 + signal.SIGHUP
 
@@ -295,4 +317,5 @@ def test_what_is_no_terminal_is_refused_in_one_line(
         return
     terminal = terminals.run("reader", "--watch", term=term)
     assert exit_code(terminal) == 1
-    assert "needs a terminal" in terminal.before and "\x1b" not in terminal.before
+    dumb = REFUSED.replace("standard output is none", "by TERM=dumb it cannot place text")
+    assert terminal.before.split("`")[0] == f"reader: {dumb}".split("`")[0]
