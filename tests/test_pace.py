@@ -70,7 +70,7 @@ def slot(length: int, flags: int = FIRST | LAST, taken: int = 0) -> SlotHeader:
 
 def say(program: str, step: Step, number: int = -1, header: SlotHeader | None = None) -> str:
     voice = Said(program)
-    pace = Pace(voice, 0, None)
+    pace = Pace(voice, 0, ())
     pace.geometry = Geometry(8, 4096)
     pace.step(step, number, header)
     (line,) = voice.lines
@@ -134,7 +134,7 @@ def test_nowhere_to_pause(text: str) -> None:
 
 def test_slow_waits_before_each_step(slept: list[float]) -> None:
     voice = Said()
-    pace = Pace(voice, 1.5, None)
+    pace = Pace(voice, 1.5, ())
     pace.step(Step.JOIN, -1, None)
     pace.step(Step.LEAVE, -1, None)
     assert ([line.split(":")[0] for line in voice.lines], slept) == (["join", "leave"], [1.5, 1.5])
@@ -143,7 +143,7 @@ def test_slow_waits_before_each_step(slept: list[float]) -> None:
 def test_a_pause_is_before_each_step_of_that_name_and_the_others_are_slow(
     slept: list[float], paused: list[Step]
 ) -> None:
-    pace = Pace(Said(), 2, PauseAt(Step.FILL))
+    pace = Pace(Said(), 2, [PauseAt(Step.FILL)])
     for number in range(2):
         pace.step(Step.WAIT_SLOT, -1, None)
         pace.step(Step.FILL, number, None)
@@ -153,16 +153,23 @@ def test_a_pause_is_before_each_step_of_that_name_and_the_others_are_slow(
 @pytest.mark.parametrize("nth", [1, 3])
 def test_the_third_time_is_the_third_time(slept: list[float], paused: list[Step], nth: int) -> None:
     voice = Said()
-    pace = Pace(voice, 0, PauseAt(Step.FILL, nth))
+    pace = Pace(voice, 0, [PauseAt(Step.FILL, nth)])
     for number in range(5):
         pace.step(Step.FILL, number, None)
         assert len(paused) == (number + 1 >= nth)
     assert len(voice.lines) == 5
 
 
+def test_a_pause_at_several_steps_and_the_others_are_slow(slept: list[float], paused: list[Step]) -> None:
+    pace = Pace(Said(), 2, [PauseAt(Step.FILL, 1), PauseAt(Step.FILL, 3), PauseAt(Step.LEAVE)])
+    for step in [*[Step.FILL] * 4, Step.LEAVE]:
+        pace.step(step, 0, None)
+    assert (slept, paused) == ([2, 2], [Step.FILL, Step.FILL, Step.LEAVE])
+
+
 def test_once_a_signal_has_come_nothing_is_waited_for(slept: list[float], paused: list[Step]) -> None:
     voice = Said(ending=True)
-    for pace in (Pace(voice, 1, None), Pace(voice, 1, PauseAt(Step.LEAVE))):
+    for pace in (Pace(voice, 1, ()), Pace(voice, 1, [PauseAt(Step.LEAVE)])):
         pace.step(Step.LEAVE, -1, None)
     assert (len(voice.lines), slept, paused) == (2, [], [])
 
@@ -175,7 +182,7 @@ def test_a_terminal_that_is_gone_is_looked_at_no_more(monkeypatch: pytest.Monkey
     voice = Said()
     go_on = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGCONT))
     go_on.start()
-    Pace(voice, 0, PauseAt(Step.FILL)).step(Step.FILL, 0, None)
+    Pace(voice, 0, [PauseAt(Step.FILL)]).step(Step.FILL, 0, None)
     go_on.join()
     pid = os.getpid()
     assert voice.insisted == [

@@ -57,8 +57,9 @@ def add_common_options(parser: argparse.ArgumentParser, step: str) -> None:
     said.add_argument(
         "--pause-at",
         metavar="STEP",
+        action="append",
         type=lambda text: pause_option(parser.prog, text),
-        help=f"pause before each step of this name, or the third: {step}:3; help lists them",
+        help=f"pause before each step of this name, or the third: {step}:3; may be given again; help lists them",
     )
     # The value only behind "=": a MESSAGE may follow.
     said.add_argument(

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from common.channel.listener import Step
 from common.geometry import Geometry
@@ -99,7 +99,7 @@ class Pace:
         self,
         voice: Voice,
         slow: float,
-        pause_at: PauseAt | None,
+        pause_at: Collection[PauseAt],
         told_before: Callable[[Step, int, SlotHeader | None], None] | None = None,
     ) -> None:
         self.geometry = Geometry(1, 0)  # how the segment is divided, once it is attached
@@ -108,7 +108,7 @@ class Pace:
         self._texts = _STEPS[f"{voice.program}.py"]
         self._slow = slow
         self._pause_at = pause_at
-        self._met = 0  # how often the step to pause at came
+        self._met: dict[Step, int] = {}  # how often each step came
 
     def step(self, step: Step, number: int, slot: SlotHeader | None) -> None:
         """Say the step, and wait; once a signal has come, only say it."""
@@ -117,10 +117,9 @@ class Pace:
         self._voice.say(f"{step.value}: {self._describe(step, number, slot)}")
         if self._voice.is_ending():
             return
-        if self._pause_at and step is self._pause_at.step:
-            self._met += 1
-            if self._pause_at.nth in (0, self._met):
-                self._pause(step)
+        self._met[step] = self._met.get(step, 0) + 1
+        if PauseAt(step) in self._pause_at or PauseAt(step, self._met[step]) in self._pause_at:
+            self._pause(step)
         else:
             time.sleep(self._slow)
 

@@ -77,7 +77,7 @@ class Talk(Listener):
         if options.slow is not None or options.pause_at:
             from common.cli.pace import Pace
 
-            self._pace = Pace(self, options.slow or 0, options.pause_at, told_before=self.step)
+            self._pace = Pace(self, options.slow or 0, options.pause_at or (), told_before=self.step)
             self.step, self.pauses = self._pace.step, True
 
     def attached(self, objects: ChannelObjects, geometry: Geometry) -> None:

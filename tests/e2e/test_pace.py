@@ -187,6 +187,20 @@ def test_quiet_says_no_step_but_how_to_go_on(pair: Pair) -> None:
     assert pair.read("--quiet").out == b"hello\n"
 
 
+@pytest.mark.parametrize(("program", "first"), [("writer", "publish"), ("reader", "commit")])
+def test_it_pauses_at_each_step_that_is_named(pair: Pair, program: str, first: str) -> None:
+    pair.write("--quiet", "hello")
+    child = pair.under("setsid").start(
+        program, "--quiet", "--pause-at", first, "--pause-at", "leave", *["more"] * (program == "writer")
+    )
+    assert_paused(child, first)
+    child.send_signal(signal.SIGCONT)
+    assert_paused(child, "leave")
+    assert go_on(child, "leave").code == 0
+    if program == "writer":
+        assert pair.read("--quiet").code == 0
+
+
 @pytest.mark.parametrize("program", ["writer", "reader"])
 def test_help_lists_the_steps(pair: Pair, program: str) -> None:
     done = pair.run(program, "--pause-at", "help")
