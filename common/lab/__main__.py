@@ -6,6 +6,7 @@ An experiment for each sentence of the lab sheet, and for what may go wrong: wit
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 
@@ -16,6 +17,14 @@ from common.lab.catalogue import EXERCISES, EXPERIMENTS
 from common.lab.show import show, show_list
 from common.lab.show_exercise import check_or_show
 from common.lab.tables import other_tables, sheet_tables
+
+
+class _Console(Console):
+    """Says when nobody reads any more, where rich's own ends the program with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """`lab | head`."""
+        raise BrokenPipeError
 
 
 def end(number: int, frame: object) -> None:
@@ -52,7 +61,10 @@ def main() -> int:
     for number in ENDING:
         signal.signal(number, end)
     try:
-        return 0 if run(options, Console(highlight=False)) else 1
+        return 0 if run(options, _Console(highlight=False)) else 1
+    except BrokenPipeError:  # whoever was looking has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is not written yet would be a complaint of Python's
+        return 0
     except OSError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

@@ -141,6 +141,18 @@ def test_a_full_disk_is_one_line(pair: Programs) -> None:
     assert (done.code, done.err) == (1, "lab: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.parametrize("arguments", [(), ("race",), ("--all",), ("--table",), ("check",)], ids=str)
+def test_whoever_reads_may_leave(pair: Programs, arguments: tuple[str, ...]) -> None:
+    """`lab | head -1` is done when head is."""
+    read, write = os.pipe()
+    lab = pair.spawn([sys.executable, "-m", "common.lab", *arguments], cwd=ROOT, stdout=write)
+    os.close(write)
+    os.read(read, 1)
+    os.close(read)
+    done = finish(lab)
+    assert (done.code, done.err) == (0, "")
+
+
 def test_numbers_that_follow_each_other_are_a_range() -> None:
     assert as_ranges([11, 13, 19, 20, 21, 24, 25]) == "11 13 19-21 24-25"
 
