@@ -837,8 +837,11 @@ def test_failed_calls_are_reported_too(name: str) -> None:
 # The package that may not be there
 
 
-def test_without_posix_ipc_there_is_one_line_that_says_what_to_do() -> None:
-    code = "import sys; sys.modules['posix_ipc'] = None; import common.ipc.posix_calls"
+@pytest.mark.parametrize("family", ["sysv", "posix"])
+def test_without_its_library_there_is_one_line_that_says_what_to_do(family: str) -> None:
+    """And to which Python, which another one may stand in for: where that behind .venv cannot be reached."""
+    code = f"import sys; sys.modules['{family}_ipc'] = None; import common.ipc.{family}_calls"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("posix_ipc is not installed") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"{family}_ipc is not installed for this Python, {sys.executable}: run ./run_demo.sh")
+    assert done.stderr.count("\n") == 1

@@ -14,6 +14,7 @@ import fcntl
 import os
 import stat
 import struct
+import sys
 import time
 from collections.abc import Callable
 
@@ -23,8 +24,8 @@ try:
     import posix_ipc  # type: ignore[import-not-found, unused-ignore]
 except ModuleNotFoundError:
     raise SystemExit(
-        "posix_ipc is not installed for this Python: run ./run_demo.sh once, then use .venv/bin/python,"
-        " or pip install -r requirements.txt"
+        f"posix_ipc is not installed for this Python, {sys.executable}: run ./run_demo.sh once, then use"
+        " .venv/bin/python, or pip install -r requirements.txt"
     ) from None
 
 from common.errors import CallFailed

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 
 from common.typed import Any, NamedTuple
 
@@ -18,8 +19,8 @@ try:
     import sysv_ipc
 except ModuleNotFoundError:
     raise SystemExit(
-        "sysv_ipc is not installed for this Python: run ./run_demo.sh once, then use .venv/bin/python,"
-        " or pip install -r requirements.txt"
+        f"sysv_ipc is not installed for this Python, {sys.executable}: run ./run_demo.sh once, then use"
+        " .venv/bin/python, or pip install -r requirements.txt"
     ) from None
 
 from common.ipc.calls import Calls, Timespec
