@@ -158,6 +158,24 @@ def test_an_errno_is_told_by_what_it_means_here(call: Call, said: str) -> None:
     assert found.startswith(said)
 
 
+def test_asking_with_an_owner_who_is_nobody_is_told_as_what_it_is() -> None:
+    """Nothing is stored, so that EINVAL is a yes."""
+    nobody, own = ShmidDs(), _SemidDs()
+    nobody.perm.uid = own.perm.uid = 2**32 - 1
+    for call in (Call("shmctl", (7, 1, nobody), -1, 0), Call("semctl", (7, 0, "IPC_SET", own), -1, 0)):
+        refused, may = call._replace(errno=errno.EPERM), call._replace(errno=errno.EINVAL)
+        assert "who may is told EINVAL, who may not EPERM, and nothing is stored" in told(may, label="what")[0]
+        assert told(may, refused, label="errno")[0].startswith("EINVAL: we may, and nothing has changed")
+        assert told(refused, label="errno")[0].startswith("EPERM: only its owner, its creator or root")
+    assert "here those that it has already" in told(Call("shmctl", (7, 1, ShmidDs()), 0, 0), label="what")[0]
+
+
+def test_a_command_in_it_is_one_for_this_channel() -> None:
+    explainer = Explainer(lambda text: text.replace("MODE`", "MODE --channel 3`"))
+    lines = explainer.explain(Call("shmget", (KEY, 0, 0), -1, errno.EACCES))
+    assert "`writer.py --chmod MODE --channel 3`" in " ".join(lines)
+
+
 def test_an_errno_that_nobody_foresaw_has_no_line() -> None:
     assert told(Call("shmat", (7, None, 0), -1, errno.EXDEV), label="errno") == [""]
 
@@ -196,6 +214,20 @@ def test_each_kind_of_line_is_explained(pair: Pair, trace: str) -> None:
             assert "None" not in "".join(below) and "{" not in "".join(below), below
             assert not ("-1 E" in line and name[1] not in seen) or "#   errno E" in "\n".join(below), line
             seen.add(name[1])
+
+
+@both
+def test_the_reason_of_a_removal_is_true_of_each(pair: Pair) -> None:
+    """Of a channel that nobody had been in, too: its making fails, there is no room for it in our address space."""
+    python, *arguments = pair.command("writer", "--quiet", "--explain", "--slot-size", "64M", "hello")
+    limited = ["sh", "-c", 'ulimit -v 400000; exec "$@"', "sh", python, *arguments]
+    done = subprocess.run(limited, capture_output=True, text=True, cwd=pair.directory)
+    assert done.returncode == 1
+    removal = done.stderr.partition("IPC_RMID, NULL) = 0\n" if pair.ipc == "sysv" else "shm_unlink(")[2]
+    (why,) = re.findall("#   why +(.*)", removal)[:1]
+    for reason in ("all is read and no writer is left", "--remove asked for it", "its making failed"):
+        assert reason in why
+    assert ("kernel.shm_rmid_forced" in why) == (pair.ipc == "sysv")
 
 
 def test_nattch_is_what_the_kernel_counts(pair: Pair) -> None:

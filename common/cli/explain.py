@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+from collections.abc import Callable
 
 from common.channel.listener import Call
 from common.ipc.call_meanings import GIVES, MOVES, ROLES, TAKES, UNDO
@@ -26,7 +27,8 @@ SHM_DEST = 0o1000
 class Explainer:
     """Explains the calls of one program, in their order: what one means can depend on those before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, to_be_typed: Callable[[str], str] = str) -> None:
+        self._to_be_typed = to_be_typed  # a text, with its commands as they act on our channel, see Talk
         self._said: set[str] = set()
         self._roles: dict[int, str] = {}  # of a semaphore, by its key, its id or its address
         self._undone: dict[int, int] = {}  # what the kernel would add to each semaphore if we died (semadj, semop(2))
@@ -54,7 +56,7 @@ class Explainer:
         if text in self._said:
             return []
         self._said.add(text)
-        return _wrap(label, text)
+        return _wrap(label, self._to_be_typed(text))
 
     def _about(self, call: Call) -> dict[str, str]:
         """What is to be said of the semaphore, or of the lock, of this call."""

@@ -72,7 +72,10 @@ class Talk(Listener):
         if options.trace:
             from common.cli.tracer import Tracer
 
-            self.tracer = Tracer(self.write_lines, everything=options.trace == "all", explain=options.explain)
+            everything = options.trace == "all"
+            self.tracer = Tracer(
+                self.write_lines, everything=everything, explain=options.explain, to_be_typed=self.to_be_typed
+            )
             self.call, self.step = self.tracer.call, self.tracer.step
         if options.slow is not None or options.pause_at:
             from common.cli.pace import Pace

@@ -33,9 +33,14 @@ Write = Callable[..., None]  # of lines that belong together
 
 
 class Tracer:
-    """Hears calls and steps, and writes their lines: with `everything` all of them; `explain` says what they mean."""
+    """Hears calls and steps, and writes their lines: with `everything` all of them; `explain` says what they mean.
 
-    def __init__(self, write: Write, *, everything: bool, explain: bool) -> None:
+    `to_be_typed` makes the commands in that act on our channel, see Talk.
+    """
+
+    def __init__(
+        self, write: Write, *, everything: bool, explain: bool, to_be_typed: Callable[[str], str] = str
+    ) -> None:
         self._write = write
         self._everything = everything
         self._repeats: _NotTwice | _Counted = _Counted() if everything else _NotTwice()
@@ -43,7 +48,7 @@ class Tracer:
         if explain:
             from common.cli.explain import Explainer
 
-            self._explainer = Explainer()
+            self._explainer = Explainer(to_be_typed)
         self._memory = memoryview(b"")
         self._address, self._geometry = 0, Geometry(1, 0)
         self._put_out: SlotHeader | None = None  # what is being read

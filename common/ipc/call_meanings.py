@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common.typed import NamedTuple
+from common.typed import Any, NamedTuple
 
 
 class CallMeaning(NamedTuple):
@@ -27,6 +27,12 @@ _ASKED = CallMeaning(
     "stores uid, gid and mode, here those that it has already",
     "this takes the right that IPC_RMID takes: so we know whether we may remove all of it before anything is changed",
     "nothing but the time of its last change",
+)
+_ASKED_AS_NOBODY = CallMeaning(
+    "would store uid, gid and mode, but uid -1 is nobody's: who may is told EINVAL, who may not EPERM, and nothing is"
+    " stored",
+    "this takes the right that IPC_RMID takes: so we know whether we may remove all of it; an owner who reads as 65534"
+    " may have no number in our user namespace, and cannot be stored again",
 )
 
 # By kind of call, see KINDS.
@@ -66,9 +72,11 @@ CALLS = {
         "uid, gid and mode are as shown",
     ),
     "shmctl IPC_SET, to ask": _ASKED,
+    "shmctl IPC_SET, to ask with uid -1": _ASKED_AS_NOBODY,
     "shmctl IPC_RMID": CallMeaning(
         "marks the segment for removal; its memory goes when nobody has it attached any more",
-        "all is read and no writer is left, or --remove asked for it; without it the segment would stay",
+        "nobody is to join it any more: all is read and no writer is left, --remove asked for it, its making failed, or"
+        " it would go with our detach (kernel.shm_rmid_forced); else it would stay",
         'it is marked ("dest" in ipcs -m), its key is free at once; {nattch}{then}',
     ),
     "semget IPC_CREAT": CallMeaning(
@@ -102,6 +110,7 @@ CALLS = {
         "uid, gid and mode are as shown",
     ),
     "semctl IPC_SET, to ask": _ASKED,
+    "semctl IPC_SET, to ask with uid -1": _ASKED_AS_NOBODY,
     "semctl IPC_RMID": CallMeaning(
         "removes the semaphore at once",
         "its channel goes, too: {role}",
@@ -178,17 +187,18 @@ _SHMCTL = {0: "IPC_RMID", 1: "IPC_SET", 2: "IPC_STAT"}
 KINDS: dict[str, Callable[..., str]] = {
     "shmget": lambda key, size, flags: "shmget IPC_CREAT" if flags & 0o1000 else "shmget, open",
     "shmctl": lambda shmid, command, buffer: (
-        f"shmctl {_SHMCTL.get(command, command)}{_to_ask(command == 1 and getattr(buffer, 'size', None) == 0)}"
+        f"shmctl {_SHMCTL.get(command, command)}"
+        f"{_to_ask(buffer) if command == 1 and getattr(buffer, 'size', None) == 0 else ''}"
     ),
     "semget": lambda key, members, flags: "semget IPC_CREAT" if flags & 0o1000 else "semget, open",
     "semctl": lambda semid, number, command, *rest: (
-        f"semctl {command}{_to_ask(command == 'IPC_SET' and not rest[0].members)}"
+        f"semctl {command}{_to_ask(rest[0]) if command == 'IPC_SET' and not rest[0].members else ''}"
     ),
     "semop": lambda semid, change, flags: f"semop, {'take' if change < 0 else 'put back'}",
     "flock": lambda fd, operation: f"flock {'LOCK_UN' if operation & 8 else 'LOCK_EX'}",
 }
 
 
-def _to_ask(asks: bool) -> str:
+def _to_ask(unfilled: Any) -> str:
     """An IPC_SET of a struct that no IPC_STAT has filled only asks for the right."""
-    return ", to ask" if asks else ""
+    return ", to ask with uid -1" if unfilled.perm.uid == 2**32 - 1 else ", to ask"

@@ -77,6 +77,11 @@ _LIBRARY = ("ftok", "shm_open", "shm_unlink", "posix_fallocate")
 # What an errno means that is an answer, with which the program goes on; by kind of call and errno.
 ANSWER = {
     ("shmget, open", errno.ENOENT): "no segment has this key: a writer makes one, a reader looks again, others end",
+    **{
+        (f"{call} IPC_SET, to ask with uid -1", errno.EINVAL): "we may, and nothing has changed; were it removed just"
+        " now, the IPC_STAT that follows would say so"
+        for call in ("shmctl", "semctl")
+    },
     ("semget IPC_CREAT", errno.EEXIST): "this key is taken, and nothing proves it ours: refused, and left untouched",
     ("semop, take", errno.EAGAIN): "it has no token: where one is needed, we go to sleep until it comes",
     ("semop, put back", errno.ERANGE): "it is full to SEMVMX (32767) and stays so: as many tokens wake anyone",

@@ -25,7 +25,8 @@ POSIX_CALLS = {
     ),
     "shm_unlink": CallMeaning(
         "takes the name away; the object lives until nobody has it open or mapped",
-        "all is read and no writer is left, or --remove asked for it; without it the object would stay",
+        "nobody is to join it any more: all is read and no writer is left, --remove asked for it, or its making failed;"
+        " else it would stay",
         "the name is free at once (st_nlink 0), and the memory goes with the last munmap and the last close",
     ),
     "ftruncate": CallMeaning(

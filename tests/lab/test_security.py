@@ -113,6 +113,17 @@ def test_our_programs_tell_another_user_so(pair: Pair, mode: str, command: tuple
     assert pair.read().out == b"hello\n"
 
 
+@both
+def test_what_explain_tells_to_type_acts_on_this_channel(pair: Pair) -> None:
+    stranger = pair.under(*second_user(pair.ipc))
+    pair.write("--quiet", "--channel", 3, "--mode", "0600", "hello")
+    said = stranger.run("reader", "--channel", 3, "--status", "--explain").err
+    (errno_line,) = (line for line in said.splitlines() if line.startswith("#   errno EACCES"))
+    family = " --ipc posix" if pair.ipc == "posix" else ""
+    assert f"`writer.py --chmod MODE{family} --key-path {pair.key_path} --channel 3`" in errno_line
+    assert pair.read("--quiet", "--channel", 3).out == b"hello\n"
+
+
 def test_root_without_the_right_to_remove_changes_nothing(pair: Pair) -> None:
     """A container's root has no CAP_SYS_ADMIN: another user's data must outlive its --remove."""
     shorn = [*second_user()[:1], "--bounding-set=-sys_admin"]  # needs root and setpriv, or skips
