@@ -113,7 +113,7 @@ CALLS = {
     "semctl IPC_SET, to ask with uid -1": _ASKED_AS_NOBODY,
     "semctl IPC_RMID": CallMeaning(
         "removes the semaphore at once",
-        "its channel goes, too: {role}",
+        "its channel goes, too, or has lost another one, and all are made anew: {role}",
         "it is gone; whoever sleeps on it wakes with EIDRM",
     ),
     "semop, take": CallMeaning(

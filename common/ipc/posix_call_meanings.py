@@ -93,7 +93,7 @@ POSIX_CALLS = {
     "sem_close": CallMeaning("takes the semaphore out of our address space", "we are through with it: {role}"),
     "sem_unlink": CallMeaning(
         "takes the semaphore's name away",
-        "its channel goes, too: {role}",
+        "its channel goes, too, or has lost another one, and all are made anew: {role}",
         "the name is free at once; it wakes nobody, and whoever has it open can go on with it",
     ),
     "sem_post": CallMeaning(

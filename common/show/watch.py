@@ -31,9 +31,9 @@ REMEMBERED = WIDEST - BESIDE_RATE  # seconds of the past
 
 def watch(options: argparse.Namespace, talk: Talk) -> int:
     """Show what there is ten times a second, until somebody presses q. Raises ChannelError, CallFailed, OSError."""
-    term = os.environ.get("TERM", "dumb")
-    if not os.isatty(1) or term == "dumb":
-        why = f"by TERM={term} it cannot place text" if os.isatty(1) else "standard output is none"
+    term = os.environ.get("TERM")
+    if not os.isatty(1) or term in (None, "dumb"):
+        why = f"TERM is {term or 'not set'}, so it cannot place text" if os.isatty(1) else "standard output is none"
         raise ChannelError(f"--watch needs a terminal: {why}; `reader.py --status` is one frame of it")
     family, doorway = find_family(options, talk), find_doorway(options, talk)
     find_place(options, family, doorway, talk)  # says the key, and what is wrong with the key path

@@ -317,5 +317,5 @@ def test_what_is_no_terminal_is_refused_in_one_line(
         return
     terminal = terminals.run("reader", "--watch", term=term)
     assert exit_code(terminal) == 1
-    dumb = REFUSED.replace("standard output is none", "by TERM=dumb it cannot place text")
+    dumb = REFUSED.replace("standard output is none", "TERM is dumb, so it cannot place text")
     assert terminal.before.split("`")[0] == f"reader: {dumb}".split("`")[0]
