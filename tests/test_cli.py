@@ -204,6 +204,8 @@ def reader_goes_on(monkeypatch: pytest.MonkeyPatch, arguments: str, *, settled: 
         ("--channel 0", ""),
         ("--ipc posix", " --ipc posix"),
         ("--key-path /a|b --ipc posix", " --ipc posix --key-path '/a|b'"),
+        ("--key-path /ü|b", " --key-path '/ü|b'"),
+        ("--key-path /a\x1b[1m'\udcff\u202eb\\", r" --key-path $'/a\x1b[1m\x27\xff\xe2\x80\xaeb\x5c'"),
     ],
 )
 def test_what_is_typed_names_the_channel_unless_it_is_the_usual_one(

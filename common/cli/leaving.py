@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 
 from common.channel.end import End
@@ -59,11 +60,19 @@ def find_place(options: argparse.Namespace, family: Family, doorway: FlockDoorwa
 
 def options_of_channel(options: argparse.Namespace) -> str:
     """What leads a command to the channel that the options name; nothing to the default's."""
-    import shlex
-
     defaults = {"ipc": DEFAULT_FAMILY, "key_path": PROJECT, "channel": 0}
     named = {name: str(getattr(options, name)) for name in defaults if getattr(options, name) != defaults[name]}
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in named.items())
+    return "".join(f" --{name.replace('_', '-')} {_quoted(value)}" for name, value in named.items())
+
+
+def _quoted(value: str) -> str:
+    """The value for a shell; what a terminal shows as an escape only is one that bash reads, too."""
+    import shlex
+
+    if value.isprintable():
+        return shlex.quote(value)
+    shown = re.sub(rb"[^ -~]|['\\]", lambda octet: b"\\x%02x" % ord(octet[0]), os.fsencode(value))
+    return f"$'{shown.decode()}'"
 
 
 class Left(NamedTuple):
