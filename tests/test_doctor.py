@@ -531,7 +531,7 @@ def test_a_foreign_segment_with_our_key(key_path: Path, family: Family) -> None:
     foreign = foreign_segment(place, family, b"x" * SMALL.segment_size)
     found, exists = here(place, family)
     assert (found["key"].mark, exists) == (STOP, True)
-    assert "is not a channel of ours" in found["key"].text and foreign.remove in found["key"].text
+    assert "is not a channel of ours" in found["key"].text and foreign.remove == found["key"].do
     remove_objects(place, family)
 
 
@@ -539,6 +539,8 @@ def test_a_key_that_another_path_has(key_path: Path, family: Family) -> None:
     with falsified_channel(key_path, header_poke("key_ino", key_path.stat().st_ino + 65536), family=family) as place:
         found, _ = here(place, family)
         assert (found["key"].mark, "belongs to another path" in found["key"].text) == (STOP, True)
+        assert subprocess.run(found["key"].do, shell=True).returncode == 0
+        assert objects(place, family) == [], "with its semaphores"
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class ChannelObjects(Objects, Protocol):
         """Change the owner of all of it; None leaves the owner or the group. Raises CallFailed."""
 
     def how_to_remove(self) -> str:
-        """The command that removes what has our key or name, for what is not provably ours."""
+        """The command that removes what has our key or name, and what is part of it, for what is not provably ours."""
 
     def describe(self) -> dict[str, Any]:
         """What the kernel says of the segment, for --status: plain values, None for what this family does not know.

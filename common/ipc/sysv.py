@@ -174,8 +174,9 @@ class SysvObjects:
         self._calls.remove_segment(self.shmid)
 
     def how_to_remove(self) -> str:
-        """The command that removes the segment alone."""
-        return f"ipcrm -m {self.shmid}"
+        """The command that removes the segment and, if it is a channel, the semaphores that are its own."""
+        own = self.semaphores.own() if len(self.memory) >= PAGE else []
+        return " ".join([f"ipcrm -m {self.shmid}", *(f"-s {semaphore.id}" for semaphore in own)])
 
     def describe(self) -> dict[str, Any]:
         """What IPC_STAT said before we attached it, for --status."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from common.errors import CallFailed, Gone, NotOurs
 from common.ipc.calls import key_text
@@ -50,6 +51,16 @@ class Semaphores:
         if semaphore.id != self.noted(index):
             raise CallFailed("semget", (key, 0, permission), errno.ENOENT)
         return semaphore
+
+    def own(self) -> list[Semaphore]:
+        """Those that the header notes and the segment's creator made, as far as their modes let us see."""
+        found = []
+        for index in range(len(SEMAPHORES)):
+            with suppress(CallFailed):
+                semaphore = self.open(index)
+                stat = stat_or_none(self._calls, semaphore)
+                found += [semaphore] if stat and stat.cuid == self._creator else []
+        return found
 
     def noted(self, index: int) -> int:
         """The id that the header notes, or NOT_CREATED."""

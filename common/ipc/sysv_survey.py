@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from common.channel.listener import Listener
-from common.errors import CallFailed, Gone
+from common.errors import Gone
 from common.geometry import Geometry
 from common.ipc.calls import key_text
 from common.ipc.family import ChannelObjects
 from common.ipc.machine import read_table
 from common.ipc.place import Place
 from common.ipc.survey import Candidate, is_channel_key
-from common.ipc.sysv import READ_WRITE, SysvFamily, SysvObjects
+from common.ipc.sysv import READ_WRITE, SysvFamily
 from common.ipc.sysv_calls import LIBRARY, LIBRARY_WAITS
-from common.ipc.sysv_owners import stat_or_none, why_not_removed, with_keys
-from common.layout import PAGE, SEMAPHORES
+from common.ipc.sysv_owners import why_not_removed, with_keys
+from common.layout import PAGE
 from common.words import plural
 
 _SMALLEST = Geometry(1, PAGE).segment_size
@@ -62,14 +62,4 @@ class SysvSurvey:
 
     def how_to_clear(self, objects: ChannelObjects) -> str:
         """The segment, and the semaphores that it notes and that its creator made."""
-        assert isinstance(objects, SysvObjects)
-        words = ["ipcrm", "-m", str(objects.shmid)]
-        for index in range(len(SEMAPHORES)):
-            try:
-                semaphore = objects.semaphores.open(index)
-                stat = stat_or_none(self.family.calls, semaphore)
-            except CallFailed:
-                continue
-            if stat and stat.cuid == objects.seen.cuid:
-                words += ["-s", str(semaphore.id)]
-        return " ".join(words)
+        return objects.how_to_remove()

@@ -65,7 +65,8 @@ def _check_key(survey: Survey, options: argparse.Namespace, identity: tuple[int,
             return _check_free(survey, place, options), False
         return Finding(STOP, "key", describe(error)), True
     except (ChannelError, BadSegment) as error:
-        return Finding(STOP, "key", describe(error)), True
+        said, needed, command = describe(error).partition(" if nobody needs it: ")
+        return Finding(STOP, "key", said + needed.rstrip(), command), True
     try:
         return _check_found(survey, objects, key), True
     finally:
