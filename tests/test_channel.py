@@ -1153,7 +1153,7 @@ def test_a_finished_channel_with_unread_data_is_damaged(local: Local) -> None:
     writer, reader = local.writer(), local.reader()
     send(writer, b"data")
     writer.ring.header.state = FINISHED
-    with pytest.raises(BadSegment, match=r"^it is marked as finished, and 1 fragments are unread$"):
+    with pytest.raises(BadSegment, match=r"^it is marked as finished, with 1 fragment unread$"):
         reader.drained()
 
 

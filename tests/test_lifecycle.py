@@ -676,7 +676,7 @@ def test_a_leftover_semaphore_goes_with_its_half_made_segment(where: Where) -> N
 
 def test_a_finished_channel_with_unread_data_is_not_cleared(where: Where, channel: ChannelObjects) -> None:
     change_header(channel, state=FINISHED, head=2, tail=1)
-    with pytest.raises(BadSegment, match=r"^it is marked as finished, and 1 fragments are unread$"):
+    with pytest.raises(BadSegment, match=r"^it is marked as finished, with 1 fragment unread$"):
         where.open(UNHEARING)
     assert where.there() == ALL
 

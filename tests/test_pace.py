@@ -94,8 +94,9 @@ def test_a_line_says_which_slot_which_bytes_and_which_counter() -> None:
         "put-out: write out 4 bytes of slot 3, straight from offset 20480"
     )
     assert say("reader", Step.COMMIT, 11, slot(6)) == (
-        "commit: store tail 11 -> 12: 6 bytes are out, slot 3 may be filled anew"
+        "commit: store tail 11 -> 12: 6 bytes out, slot 3 may be filled anew"
     )
+    assert "12: 1 byte out, slot" in say("reader", Step.COMMIT, 11, slot(1))
     assert say("reader", Step.COMMIT, 11) == "commit: note in slot 3 how much of it is out; tail stays"
     assert "slot 0, 0 bytes (record 5 is given up)" in say("writer", Step.PUBLISH, 0, slot(0, ABORTED))
 

@@ -18,6 +18,7 @@ from common.layout import (
     REMOVED,
     SlotHeader,
 )
+from common.words import plural
 
 _START_AGAIN = "start again, with --resume if it is a file: nothing is lost"
 
@@ -152,7 +153,7 @@ class End:
         # Only now: with no writer alive and the doorway shut, head stands still.
         lag = self.ring.lag()
         if lag and finished:
-            raise BadSegment(f"it is marked as finished, and {lag} fragments are unread")
+            raise BadSegment(f"it is marked as finished, with {plural(lag, 'fragment')} unread")
         return not lag
 
     def ending(self, marked: bool | None = None) -> Ending:

@@ -36,7 +36,7 @@ _READER = {
     Step.WAIT_DATA: "wait until head is above tail: until a slot is full",
     Step.READ: "look at the header of slot {slot}: of which record, how many bytes",
     Step.PUT_OUT: "write out {bytes} of slot {slot}, straight from offset {at}",
-    Step.COMMIT: "store tail {number} -> {next}: {bytes} are out, slot {slot} may be filled anew",
+    Step.COMMIT: "store tail {number} -> {next}: {bytes} out, slot {slot} may be filled anew",
     Step.FREE: "put a token into empty_slots: wakes a writer that waits for room",
     Step.GIVE_TURN: "give reader_turn back: another reader may receive",
     Step.REMOVE: "all is read, no writer left: in the doorway, if so, remove all",

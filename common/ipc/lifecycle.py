@@ -26,6 +26,7 @@ from common.ipc.place import Place
 from common.ipc.proof import Facts, Kind, judge
 from common.layout import FINISHED, HALF_MADE, MAGIC, NOT_CREATED, OPEN, PAGE, SEMAPHORES, VERSION, Header
 from common.typed import NamedTuple
+from common.words import plural
 
 DEFAULT_MODE = 0o660
 DEFAULT_GEOMETRY = Geometry(slot_count=8, slot_size=512 * 1024)
@@ -217,7 +218,7 @@ def _check_nothing_unread(objects: ChannelObjects) -> None:
     with Header(objects.memory) as header:
         unread = header.head - header.tail if header.state == FINISHED else 0
     if unread:
-        raise BadSegment(f"it is marked as finished, and {unread} fragments are unread")
+        raise BadSegment(f"it is marked as finished, with {plural(unread, 'fragment')} unread")
 
 
 def _check_header(objects: ChannelObjects) -> None:

@@ -33,7 +33,8 @@ def ring_rows(header: dict[str, Any], wide: bool, plain: bool) -> list[tuple[str
         picture += free if not there else full if there == stop - start else partly
     text = f"unread {unread}" + {0: ": empty", slots: ": full"}.get(unread, "")
     if cells < slots and wide:  # where it is narrow it would take lines that 24 do not have
-        text += f" ({slots / cells:.3g} a cell)"
+        each = slots / cells
+        text += f" ({f'{each:.3g}' if each < 100 else f'{each:.0f}'} a cell)"
     return [("slots", f"[{picture}]", text)]
 
 

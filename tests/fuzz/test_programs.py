@@ -66,7 +66,7 @@ LIES = {
     "version 1": to_both("its header has version 1", header_poke("version", 1)),
     "version 0": to_both("its header has version 0", header_poke("version", 0)),
     "state 9": to_both("its state is 9, which means nothing", header_poke("state", 9)),
-    "finished, unread": to_both("marked as finished, and 1 fragments are unread", header_poke("state", FINISHED)),
+    "finished, unread": to_both("marked as finished, with 1 fragment unread", header_poke("state", FINISHED)),
     "length > slot_size": to_both("fragment 0 claims 4097 bytes", slot_poke(0, "length", PAGE + 1)),
     "taken > length": to_both("claims 5 bytes, 6 of them taken", slot_poke(0, "taken", 6)),
     "taken of no lines": to_reader("2 bytes are taken, inside a record", slot_poke(0, "taken", 2)),
