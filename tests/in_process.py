@@ -298,7 +298,7 @@ def _open_sysv(place: Place, name: str) -> Semaphore:
     return sysv.open_semaphore(place.semaphore_keys[SEMAPHORES.index(name)])
 
 
-def _posix_name(place: Place, name: str) -> str:
+def posix_name(place: Place, name: str) -> str:
     """The name of one of SEMAPHORES, for sem_open."""
     return dict(named_after(segment_name(place)))[name]
 
@@ -314,7 +314,7 @@ def take_segment_away(place: Place, family: Family) -> None:
 def take_semaphore_away(place: Place, family: Family, name: str) -> None:
     """What ipcrm -s does, or rm: one of SEMAPHORES goes."""
     if family is POSIX:
-        posix.remove_semaphore(_posix_name(place, name))
+        posix.remove_semaphore(posix_name(place, name))
     else:
         sysv.remove_semaphore(_open_sysv(place, name))
 
@@ -322,14 +322,14 @@ def take_semaphore_away(place: Place, family: Family, name: str) -> None:
 def token_giver(place: Place, family: Family, name: str) -> Callable[[], None]:
     """What puts one more token into one of SEMAPHORES, as anybody can who may open it."""
     if family is POSIX:
-        return partial(posix.release_semaphore, posix.open_semaphore(_posix_name(place, name)))
+        return partial(posix.release_semaphore, posix.open_semaphore(posix_name(place, name)))
     return partial(sysv.release_semaphore, _open_sysv(place, name))
 
 
 def fill(place: Place, family: Family, name: str) -> None:
     """Give one of SEMAPHORES as many tokens as it can hold, whoever uses it."""
     if family is POSIX:
-        with open(semaphore_path(_posix_name(place, name)), "r+b") as file:
+        with open(semaphore_path(posix_name(place, name)), "r+b") as file:
             file.write(SEM_VALUE_MAX.to_bytes(4, sys.byteorder))  # glibc has its sleepers in the four bytes behind it
     else:
         sysv.set_semaphore_value(_open_sysv(place, name), SEMVMX)

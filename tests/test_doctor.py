@@ -24,12 +24,14 @@ from common.cli.sources import MessageSource
 from common.errors import BadSegment, Gone, NotOurs
 from common.ipc import machine
 from common.ipc.family import Family
+from common.ipc.lifecycle import open_channel
 from common.ipc.machine import FIRST_NAMESPACE, NO_LIMIT, DevShm, Limits, Used
 from common.ipc.place import CHANNELS, Place
+from common.ipc.posix_calls import semaphore_path
 from common.ipc.posix_survey import PosixSurvey
 from common.ipc.survey import Candidate, Survey, users
 from common.ipc.sysv_survey import SysvSurvey
-from common.layout import FINISHED, FIRST, HALF_MADE, MAGIC, PAGE
+from common.layout import FINISHED, FIRST, HALF_MADE, MAGIC, PAGE, SEMAPHORES, Header
 from common.show import channels as view
 from common.show import here as place_view
 from common.show.channels import Channel, look_at
@@ -54,6 +56,7 @@ from tests.fuzz.pokes import header_poke, slot_poke
 from tests.helpers import ROOT, is_root
 from tests.in_process import (
     FAMILY,
+    NOBODY,
     POSIX,
     SMALL,
     Local,
@@ -62,6 +65,7 @@ from tests.in_process import (
     foreign_segment,
     objects,
     place_of,
+    posix_name,
     remove_objects,
     segment_file,
     strange_semaphore,
@@ -506,6 +510,54 @@ def test_a_channel_that_is_ours_to_use(local: Local) -> None:
     local.writer()
     found, exists = here(local.place, local.family)
     assert (found["key"].mark, exists) == (OK, True)
+
+
+def join(place: Place, family: Family) -> None:
+    there = open_channel(family, place)
+    assert there
+    there.detach()
+
+
+def test_a_semaphore_that_is_lost(key_path: Path, family: Family) -> None:
+    """It keeps nobody out, and is made anew."""
+    with falsified_channel(key_path, family=family) as place:
+        take_semaphore_away(place, family, "full_slots")
+        found = here(place, family)[0]["key"]
+        assert (found.mark, "makes all five anew" in found.text) == (NOTE, True)
+        join(place, family)
+        assert here(place, family)[0]["key"].mark == OK
+
+
+@pytest.mark.skipif(not is_root(), reason="needs root, to give a semaphore away")
+def test_a_semaphore_that_is_not_provably_ours(key_path: Path, family: Family) -> None:
+    """It keeps everybody out, until it is removed as the doctor says."""
+    with falsified_channel(key_path, family=family) as place:
+        if family is POSIX:
+            os.chown(semaphore_path(posix_name(place, "full_slots")), NOBODY, NOBODY)
+        else:
+            take_semaphore_away(place, family, "full_slots")
+            strange_semaphore(place, family, "full_slots")
+        found = here(place, family)[0]["key"]
+        assert found.mark == STOP
+        assert found.text.endswith(" is ours, and not provably what passes for its full_slots")
+        with pytest.raises(NotOurs):
+            join(place, family)
+        assert subprocess.run(found.do, shell=True).returncode == 0
+        assert here(place, family)[0]["key"].mark == NOTE
+        join(place, family)
+        assert here(place, family)[0]["key"].mark == OK
+
+
+@pytest.mark.parametrize("noted", [0, 2**31 - 1])
+def test_semaphores_that_the_header_does_not_note(key_path: Path, noted: int) -> None:
+    with falsified_channel(key_path, family=FAMILY) as place:
+        there = FAMILY.find(place, observe=False)
+        with Header(there.memory) as header:
+            for index in range(1, len(SEMAPHORES)):
+                header.set_semaphore_id(index, noted)
+        there.detach()
+        found = here(place, FAMILY)[0]["key"]
+        assert (found.mark, found.text.partition("passes for its ")[2]) == (STOP, ", ".join(SEMAPHORES[1:]))
 
 
 def test_a_key_path_that_is_not_there(key_path: Path, family: Family) -> None:

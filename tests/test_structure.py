@@ -146,13 +146,13 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     },
     # It names no family.
     "ipc.lifecycle": {"ipc.calls", "ipc.family", "ipc.place", "ipc.proof"},
-    "ipc.survey": {"ipc.family", "ipc.place"},
+    "ipc.survey": {"ipc.family", "ipc.place", "ipc.removal"},
     "ipc.sysv_survey": {
-        *("ipc.calls", "ipc.family", "ipc.machine", "ipc.place", "ipc.survey"),
+        *("ipc.calls", "ipc.family", "ipc.machine", "ipc.place", "ipc.removal", "ipc.survey"),
         *("ipc.sysv", "ipc.sysv_calls", "ipc.sysv_owners"),
     },
     "ipc.posix_survey": {
-        *("ipc.family", "ipc.place", "ipc.survey"),
+        *("ipc.family", "ipc.place", "ipc.removal", "ipc.survey"),
         *("ipc.posix", "ipc.posix_calls", "ipc.posix_objects"),
     },
     "cli.tracer": {"cli.explain"},

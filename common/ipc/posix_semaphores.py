@@ -110,6 +110,10 @@ class Semaphores:
                 return name
         return None
 
+    def left(self) -> tuple[Left, ...]:
+        """What else is named after the object, which a removal leaves alone. Raises CallFailed."""
+        return self._sort().left
+
     def check_removable(self) -> None:
         """Ask the kernel for the right to remove what is ours. Raises CallFailed (EPERM)."""
         self._sorted = self._sort()

@@ -12,8 +12,9 @@ from common.ipc.place import Place
 from common.ipc.posix import PosixFamily
 from common.ipc.posix_calls import LIBRARY, SEGMENT_FILES, WAIT, segment_path, semaphore_path, semaphores_like
 from common.ipc.posix_objects import PosixObjects, segment_name
+from common.ipc.removal import Left
 from common.ipc.survey import Candidate, is_channel_key, signed
-from common.layout import PAGE, Header
+from common.layout import PAGE, SEMAPHORES, Header
 
 
 class PosixSurvey:
@@ -49,6 +50,13 @@ class PosixSurvey:
     def in_the_way(self, place: Place) -> tuple[str, str] | None:
         """Nothing: a new channel's semaphores have names that nobody had before."""
         return None
+
+    def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:
+        """By nonce and owner; what is named after it with another nonce is in nobody's way."""
+        assert isinstance(objects, PosixObjects)
+        names = [objects.semaphores.name(index) for index in range(len(SEMAPHORES))]
+        left = [one for one in objects.semaphores.left() if one.id in names]
+        return left, f"rm {' '.join(semaphore_path(str(one.id)) for one in left)}"
 
     def how_to_clear(self, objects: ChannelObjects) -> str:
         """The object, and the semaphores that bear its nonce."""

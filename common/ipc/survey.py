@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from common.ipc.family import ChannelObjects, Family
 from common.ipc.place import Place
+from common.ipc.removal import Left
 from common.layout import SEMAPHORES
 
 NOWHERE = (-1, -1)  # st_dev and st_ino of a path that is not known
@@ -75,6 +76,9 @@ class Survey(Protocol):
 
     def in_the_way(self, place: Place) -> tuple[str, str] | None:
         """What a writer that finds no segment stumbles over, and what clears it; "" when `writer.py --remove` does."""
+
+    def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:
+        """What has the key or the name of one of its semaphores and is not its own, and the command that removes it."""
 
     def how_to_clear(self, objects: ChannelObjects) -> str:
         """The one command that removes this channel and nothing else."""

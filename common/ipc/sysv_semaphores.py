@@ -124,6 +124,10 @@ class Semaphores:
                 pass  # EACCES: it is there
         return None
 
+    def left(self) -> tuple[Left, ...]:
+        """What else has our keys, which a removal leaves alone. Raises CallFailed."""
+        return self._sort().left
+
     def check_removable(self) -> None:
         """Ask the kernel for the right to remove what is ours. Raises CallFailed (EPERM)."""
         self._sorted = self._sort()

@@ -9,8 +9,9 @@ from common.ipc.calls import key_text
 from common.ipc.family import ChannelObjects
 from common.ipc.machine import read_table
 from common.ipc.place import Place
+from common.ipc.removal import Left
 from common.ipc.survey import Candidate, is_channel_key
-from common.ipc.sysv import READ_WRITE, SysvFamily
+from common.ipc.sysv import READ_WRITE, SysvFamily, SysvObjects
 from common.ipc.sysv_calls import LIBRARY, LIBRARY_WAITS
 from common.ipc.sysv_owners import why_not_removed, with_keys
 from common.layout import PAGE
@@ -59,6 +60,12 @@ class SysvSurvey:
         ids = [str(semaphore.id) for semaphore in found]
         said = f"{plural(len(found), 'semaphore')} with keys of {key_text(place.segment_key)} and no segment"
         return said, f"ipcrm -s {' -s '.join(ids)}" if kept else ""
+
+    def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:
+        """By what the header notes."""
+        assert isinstance(objects, SysvObjects)
+        left = objects.semaphores.left()
+        return list(left), f"ipcrm {' '.join(f'-s {one.id}' for one in left)}"
 
     def how_to_clear(self, objects: ChannelObjects) -> str:
         """The segment, and the semaphores that it notes and that its creator made."""

@@ -91,6 +91,26 @@ def _check_found(survey: Survey, objects: ChannelObjects, key: str) -> Finding:
         return Finding(STOP, "key", describe(BadSegment(damage)))
     try:
         survey.check_rights(objects.place)
+        return _check_semaphores(survey, objects, key)
     except CallFailed as error:
         return Finding(STOP, "key", describe(error))
-    return Finding(OK, "key", f"{key}: {objects}, a channel of ours that we may use")
+
+
+def _check_semaphores(survey: Survey, objects: ChannelObjects, key: str) -> Finding:
+    """Whether all five can be opened, or made anew by the next start. Raises CallFailed."""
+    try:
+        objects.open_semaphores()
+        return Finding(OK, "key", f"{key}: {objects}, a channel of ours that we may use")
+    except CallFailed as error:
+        if error.errno != errno.ENOENT:
+            raise
+        strange, remove = survey.strangers(objects)
+        if strange:
+            names, theirs = ", ".join(left.name for left in strange), [left for left in strange if not left.ours]
+            said = f"{key}: {objects} is ours, and not provably what passes for its {names}"
+            if theirs and os.geteuid():
+                return Finding(STOP, "key", f"{said}: {theirs[0].why}")
+            return Finding(STOP, "key", said, remove)
+        if not objects.alone() or not objects.made_by_us():
+            raise
+    return Finding(NOTE, "key", f"{key}: {objects} lacks a semaphore; the next start makes all five anew")
