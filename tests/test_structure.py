@@ -152,7 +152,7 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
         *("ipc.sysv", "ipc.sysv_calls", "ipc.sysv_owners"),
     },
     "ipc.posix_survey": {
-        *("ipc.family", "ipc.place", "ipc.removal", "ipc.survey"),
+        *("ipc.family", "ipc.place", "ipc.posix_semaphores", "ipc.removal", "ipc.survey"),
         *("ipc.posix", "ipc.posix_calls", "ipc.posix_objects"),
     },
     "cli.tracer": {"cli.explain"},

@@ -12,15 +12,18 @@ from common.ipc.place import Place
 from common.ipc.posix import PosixFamily
 from common.ipc.posix_calls import LIBRARY, SEGMENT_FILES, WAIT, segment_path, semaphore_path, semaphores_like
 from common.ipc.posix_objects import PosixObjects, segment_name
+from common.ipc.posix_semaphores import named_after, stat_or_none, whose
 from common.ipc.removal import Left
 from common.ipc.survey import Candidate, is_channel_key, signed
 from common.layout import PAGE, SEMAPHORES, Header
+from common.words import plural
 
 
 class PosixSurvey:
     """What there is of POSIX objects in this /dev/shm."""
 
     ipc = "posix"
+    semaphores_block = False  # a new one's have names that nobody had before
 
     def __init__(self, listener: Listener) -> None:
         self.family = PosixFamily(listener)
@@ -47,9 +50,14 @@ class PosixSurvey:
         """Open it to read and write. Raises CallFailed."""
         self.family.calls.close_segment(self.family.calls.open_segment(segment_name(place)))
 
-    def in_the_way(self, place: Place) -> tuple[str, str] | None:
-        """Nothing: a new channel's semaphores have names that nobody had before."""
-        return None
+    def left_behind(self, place: Place) -> tuple[str, str] | None:
+        """Semaphores named after an object that is not there, as `rm` leaves them."""
+        names = [name for _, name in named_after(segment_name(place))]
+        there = [stat for name in names if (stat := stat_or_none(self.family.calls, name))]
+        if not there:
+            return None
+        said = f"{plural(len(there), 'semaphore')} named after {segment_name(place)} and no object"
+        return said, f"rm {' '.join(map(semaphore_path, names))}" if any(map(whose, there)) else ""
 
     def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:
         """By nonce and owner; what is named after it with another nonce is in nobody's way."""

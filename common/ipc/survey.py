@@ -61,6 +61,7 @@ class Survey(Protocol):
     """What there is of one family's objects on this machine; nothing is changed."""
 
     ipc: str  # as --ipc names the family
+    semaphores_block: bool  # whether those that are left without their segment keep a new one from being made
 
     @property
     def family(self) -> Family: ...
@@ -74,8 +75,11 @@ class Survey(Protocol):
     def check_rights(self, place: Place) -> None:
         """Raise CallFailed (EACCES) when the segment that is there does not let us take part; it is not attached."""
 
-    def in_the_way(self, place: Place) -> tuple[str, str] | None:
-        """What a writer that finds no segment stumbles over, and what clears it; "" when `writer.py --remove` does."""
+    def left_behind(self, place: Place) -> tuple[str, str] | None:
+        """The semaphores that are left without their segment, and what clears them.
+
+        "" when `writer.py --remove` does; who else may, when we may not, is said instead.
+        """
 
     def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:
         """What has the key or the name of one of its semaphores and is not its own, and the command that removes it."""

@@ -24,6 +24,7 @@ class SysvSurvey:
     """What there is of System V's objects in this IPC namespace."""
 
     ipc = "sysv"
+    semaphores_block = True  # they have its keys
 
     def __init__(self, listener: Listener) -> None:
         self.family = SysvFamily(listener)
@@ -47,7 +48,7 @@ class SysvSurvey:
         """Ask shmget for the right to read and write. Raises CallFailed."""
         self.family.calls.open_segment(place.segment_key, 0, READ_WRITE)
 
-    def in_the_way(self, place: Place) -> tuple[str, str] | None:
+    def left_behind(self, place: Place) -> tuple[str, str] | None:
         """Semaphores with our keys that no segment proves ours, as `ipcrm -m` leaves them."""
         calls = self.family.calls
         found = [semaphore for _, semaphore in with_keys(calls, place.semaphore_keys)]

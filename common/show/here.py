@@ -75,11 +75,12 @@ def _check_key(survey: Survey, options: argparse.Namespace, identity: tuple[int,
 
 def _check_free(survey: Survey, place: Place, options: argparse.Namespace) -> Finding:
     said = f"{key_text(place.segment_key)}: nothing has it yet"
-    there = survey.in_the_way(place)
+    there = survey.left_behind(place)
     if there is None:
         return Finding(OK, "key", said)
     what, clear = there
-    return Finding(STOP, "key", what, clear or f"python writer.py --remove{options_of_channel(options)}")
+    mark = STOP if survey.semaphores_block else NOTE
+    return Finding(mark, "key", what, clear or f"python writer.py --remove{options_of_channel(options)}")
 
 
 def _check_found(survey: Survey, objects: ChannelObjects, key: str) -> Finding:
