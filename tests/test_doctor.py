@@ -43,6 +43,7 @@ from common.show.findings import (
     STOP,
     Finding,
     check_dev_shm,
+    check_file_size,
     check_forced_removal,
     check_limits,
     check_logout,
@@ -178,6 +179,23 @@ def test_dev_shm(there: DevShm | None, mark: str, said: str, do: str) -> None:
     found = check_dev_shm(there, 7)
     assert (found.mark, found.ipc) == (mark, "posix")
     assert said in found.text and do in found.do and bool(do) == bool(found.do)
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "uid", "mark", "said", "do"),
+    [
+        (NO_LIMIT, NO_LIMIT, 7, OK, "no limit; a channel takes 4202496", ""),
+        (SIZE, SIZE, 7, OK, f"{SIZE} bytes a file; a channel takes {SIZE}", ""),
+        (SIZE - 1, NO_LIMIT, 7, STOP, f"{SIZE - 1} bytes a file; a channel takes {SIZE}", "ulimit -f unlimited"),
+        (102400, 102400, 0, STOP, "102400 bytes a file", "ulimit -f unlimited"),
+        (102400, 102400, 7, STOP, "root or a new login raises it", ""),
+    ],
+    ids=str,
+)
+def test_how_large_a_file_may_be(soft: int, hard: int, uid: int, mark: str, said: str, do: str) -> None:
+    found = check_file_size(soft, hard, uid)
+    assert (found.mark, found.ipc, found.do, said in found.text) == (mark, "posix", do, True)
+    assert found.weigh("posix", exists=True).mark != STOP
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import resource
 import subprocess
 from contextlib import suppress
 from typing import NamedTuple
@@ -99,6 +100,14 @@ def read_dev_shm(path: str = DEV_SHM) -> DevShm | None:
         os.access(path, os.W_OK | os.X_OK),
         bool(os.stat(path).st_mode & 0o1000),
     )
+
+
+def file_size_limits() -> tuple[int, int]:
+    """How large a file we may make, in bytes, and how far we may raise that: RLIMIT_FSIZE, setrlimit(2)."""
+    soft, hard = (
+        NO_LIMIT if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(resource.RLIMIT_FSIZE)
+    )
+    return soft, hard
 
 
 def removes_at_logout() -> bool | None:

@@ -111,6 +111,7 @@ def _check_machine() -> list[Finding]:
         *_reading("limits", lambda: findings.check_limits(machine.read_limits(), machine.read_used())),
         findings.check_forced_removal(forced_removal()),
         *_reading(machine.DEV_SHM, lambda: [findings.check_dev_shm(machine.read_dev_shm(), uid)]),
+        findings.check_file_size(*machine.file_size_limits(), uid),
         *_reading("sem files", lambda: [findings.check_temporary(machine.temporary_semaphores(uid))]),
         findings.check_logout(uid, machine.removes_at_logout(), lingers=machine.lingers(uid)),
     ]

@@ -121,6 +121,18 @@ def check_dev_shm(there: DevShm | None, uid: int) -> Finding:
     return Finding(mark, DEV_SHM, text, do, "posix", creating)
 
 
+def check_file_size(soft: int, hard: int, uid: int) -> Finding:
+    """`ulimit -f`: an object is a file, which ftruncate(2) makes as large as the segment; EFBIG beyond."""
+    need = DEFAULT_GEOMETRY.segment_size
+    if soft >= need:
+        said = "no limit" if soft == NO_LIMIT else f"{soft} bytes a file"
+        return Finding(OK, "ulimit -f", f"{said}; a channel takes {need}", ipc="posix")
+    text, do = f"{soft} bytes a file; a channel takes {need}", "ulimit -f unlimited"
+    if uid and hard != NO_LIMIT:
+        text, do = f"{text}; root or a new login raises it", ""
+    return Finding(STOP, "ulimit -f", text, do, "posix", creating=True)
+
+
 def check_logout(uid: int, removes: bool | None, *, lingers: bool) -> Finding:
     """systemd-logind's RemoveIPC (logind.conf(5)), which takes what is this user's at the last logout."""
     if removes is None:

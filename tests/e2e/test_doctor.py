@@ -183,6 +183,17 @@ def test_without_dev_shm(pair: Pair, tmp_path: Path) -> None:
     assert b"stop /dev/shm    not there\n       mount -t tmpfs -o mode=1777 shm /dev/shm\n" in done.out
 
 
+@only("posix", "a segment of System V is no file; it is seen that it is not in its way")
+def test_a_limit_on_files(apart: Pair) -> None:
+    """The writer fails as foretold, and not over System V."""
+    limited = apart.under("sh", "-c", 'ulimit -f 100; exec "$@"', "sh")
+    code, _, found = examine(limited)
+    assert (code, found["ulimit -f"]["mark"], found["ulimit -f"]["do"]) == (1, "stop", "ulimit -f unlimited")
+    assert "EFBIG" in limited.write("--quiet", "hello").err
+    assert examine(limited, "--ipc", "sysv")[0] == 0
+    assert examine(apart)[0] == 0
+
+
 def test_forced_removal(apart: Pair, shell: Shell) -> None:
     """It is noted; what somebody has is looked at, and lives on."""
     shell("echo 1 > /proc/sys/kernel/shm_rmid_forced")
