@@ -558,7 +558,7 @@ def test_a_semaphore_that_is_not_provably_ours(key_path: Path, family: Family) -
             strange_semaphore(place, family, "full_slots")
         found = here(place, family)[0]["key"]
         assert found.mark == STOP
-        assert found.text.endswith(" is ours, and not provably what passes for its full_slots")
+        assert found.text.endswith(" is ours, its full_slots not provably")
         with pytest.raises(NotOurs):
             join(place, family)
         assert subprocess.run(found.do, shell=True).returncode == 0
@@ -576,7 +576,7 @@ def test_semaphores_that_the_header_does_not_note(key_path: Path, noted: int) ->
                 header.set_semaphore_id(index, noted)
         there.detach()
         found = here(place, FAMILY)[0]["key"]
-        assert (found.mark, found.text.partition("passes for its ")[2]) == (STOP, ", ".join(SEMAPHORES[1:]))
+        assert (found.mark, found.text.partition(", its ")[2]) == (STOP, f"{', '.join(SEMAPHORES[1:])} not provably")
 
 
 def test_a_key_path_that_is_not_there(key_path: Path, family: Family) -> None:
@@ -671,6 +671,31 @@ def test_semaphores_without_a_segment(key_path: Path, family: Family) -> None:
         assert found["key"].do != here(place, family)[0]["key"].do or here(place, family)[0]["key"].text.startswith(
             "4 "
         )
+
+
+@pytest.mark.skipif(not is_root(), reason="needs root, to become another user")
+def test_what_another_user_left_is_said_to_be_theirs(key_path: Path, family: Family) -> None:
+    """No command that we may not carry out is advised: of a channel, of one with a strange semaphore, of the rest."""
+    with falsified_channel(key_path, family=family) as place:
+        there = family.find(place, observe=False)
+        there.set_mode(0o666)
+        there.detach()
+        with as_nobody():
+            seen = must_see(place, family)
+        assert (seen.state, seen.said, seen.clear) == ("waiting", "1 slot unread; uid 0's to remove", "")
+        if family is not POSIX:
+            take_semaphore_away(place, family, "full_slots")
+            strange_semaphore(place, family, "full_slots")
+            sysv.set_semaphore(sysv.open_semaphore(place.semaphore_keys[0]), mode=0o666)
+            with as_nobody():
+                found = here(place, family)[0]["key"]
+            assert (found.mark, found.do) == (STOP, "")
+            assert found.text.endswith(", its full_slots not provably: it is uid 0's and uid 0 made it")
+        take_segment_away(place, family)
+        with as_nobody():
+            found = here(place, family)[0]["key"]
+        assert (found.do, ", not ours to remove: it is " in found.text) == ("", True)
+        assert here(place, family)[0]["key"].do
 
 
 def test_semaphores_that_are_not_ours_to_clear(key_path: Path) -> None:

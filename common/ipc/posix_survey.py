@@ -50,14 +50,17 @@ class PosixSurvey:
         """Open it to read and write. Raises CallFailed."""
         self.family.calls.close_segment(self.family.calls.open_segment(segment_name(place)))
 
-    def left_behind(self, place: Place) -> tuple[str, str] | None:
+    def left_behind(self, place: Place) -> tuple[str, str | None] | None:
         """Semaphores named after an object that is not there, as `rm` leaves them."""
         names = [name for _, name in named_after(segment_name(place))]
         there = [stat for name in names if (stat := stat_or_none(self.family.calls, name))]
         if not there:
             return None
         said = f"{plural(len(there), 'semaphore')} named after {segment_name(place)} and no object"
-        return said, f"rm {' '.join(map(semaphore_path, names))}" if any(map(whose, there)) else ""
+        theirs = next(filter(None, map(whose, there)), "")
+        if theirs and os.geteuid():
+            return f"{said}, not ours to remove: {theirs}", None
+        return said, f"rm {' '.join(map(semaphore_path, names))}" if theirs else ""
 
     def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:
         """By nonce and owner; what is named after it with another nonce is in nobody's way."""

@@ -75,10 +75,10 @@ class Survey(Protocol):
     def check_rights(self, place: Place) -> None:
         """Raise CallFailed (EACCES) when the segment that is there does not let us take part; it is not attached."""
 
-    def left_behind(self, place: Place) -> tuple[str, str] | None:
+    def left_behind(self, place: Place) -> tuple[str, str | None] | None:
         """The semaphores that are left without their segment, and what clears them.
 
-        "" when `writer.py --remove` does; who else may, when we may not, is said instead.
+        "" when `writer.py --remove` does; None when we may not, and then it is said whose they are.
         """
 
     def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:

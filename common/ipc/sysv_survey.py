@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from common.channel.listener import Listener
 from common.errors import Gone
 from common.geometry import Geometry
@@ -13,7 +15,7 @@ from common.ipc.removal import Left
 from common.ipc.survey import Candidate, is_channel_key
 from common.ipc.sysv import READ_WRITE, SysvFamily, SysvObjects
 from common.ipc.sysv_calls import LIBRARY, LIBRARY_WAITS
-from common.ipc.sysv_owners import why_not_removed, with_keys
+from common.ipc.sysv_owners import stat_or_none, whose_or_hidden, why_not_removed, with_keys
 from common.layout import PAGE
 from common.words import plural
 
@@ -48,7 +50,7 @@ class SysvSurvey:
         """Ask shmget for the right to read and write. Raises CallFailed."""
         self.family.calls.open_segment(place.segment_key, 0, READ_WRITE)
 
-    def left_behind(self, place: Place) -> tuple[str, str] | None:
+    def left_behind(self, place: Place) -> tuple[str, str | None] | None:
         """Semaphores with our keys that no segment proves ours, as `ipcrm -m` leaves them."""
         calls = self.family.calls
         found = [semaphore for _, semaphore in with_keys(calls, place.semaphore_keys)]
@@ -56,10 +58,15 @@ class SysvSurvey:
             return None
         try:
             kept = any(why_not_removed(calls, semaphore) for semaphore in found)
+            stats = [stat_or_none(calls, semaphore) for semaphore in found]
         except Gone:
             return None
         ids = [str(semaphore.id) for semaphore in found]
         said = f"{plural(len(found), 'semaphore')} with keys of {key_text(place.segment_key)} and no segment"
+        me = os.geteuid()
+        theirs = [stat for stat in stats if me and (not stat or me not in (stat.uid, stat.cuid))]
+        if theirs:
+            return f"{said}, not ours to remove: {whose_or_hidden(theirs[0])}", None
         return said, f"ipcrm -s {' -s '.join(ids)}" if kept else ""
 
     def strangers(self, objects: ChannelObjects) -> tuple[list[Left], str]:

@@ -135,12 +135,15 @@ def _look(survey: Survey, found: Candidate, way: _KeyPath | None, unknown: Chann
         if verdict.kind not in (Kind.OURS, Kind.LEFTOVER):
             return None
         name = way.name if way and facts.our_path == way.identity else None
-        seen = unknown._replace(
-            attached=objects.describe()["attached"], key_path=name, clear=_how_to_clear(survey, objects, found, name)
-        )
+        told = objects.describe()
+        seen = unknown._replace(attached=told["attached"], key_path=name)
         if verdict.kind is Kind.LEFTOVER:
-            return seen._replace(state="alive" if seen.attached else "orphaned", said=verdict.why)
-        return _with_state(seen, objects)
+            seen = seen._replace(state="alive" if seen.attached else "orphaned", said=verdict.why)
+        else:
+            seen = _with_state(seen, objects)
+        if os.geteuid() in (0, told["uid"], told["creator_uid"]):
+            return seen._replace(clear=_how_to_clear(survey, objects, found, name))
+        return seen if seen.state == "alive" else seen._replace(said=f"{seen.said}; uid {seen.uid}'s to remove")
     finally:
         objects.detach()
 

@@ -80,7 +80,8 @@ def _check_free(survey: Survey, place: Place, options: argparse.Namespace) -> Fi
         return Finding(OK, "key", said)
     what, clear = there
     mark = STOP if survey.semaphores_block else NOTE
-    return Finding(mark, "key", what, clear or f"python writer.py --remove{options_of_channel(options)}")
+    do = f"python writer.py --remove{options_of_channel(options)}" if clear == "" else clear
+    return Finding(mark, "key", what, do or "")
 
 
 def _check_found(survey: Survey, objects: ChannelObjects, key: str) -> Finding:
@@ -108,7 +109,7 @@ def _check_semaphores(survey: Survey, objects: ChannelObjects, key: str) -> Find
         strange, remove = survey.strangers(objects)
         if strange:
             names, theirs = ", ".join(left.name for left in strange), [left for left in strange if not left.ours]
-            said = f"{key}: {objects} is ours, and not provably what passes for its {names}"
+            said = f"{key}: {objects} is ours, its {names} not provably"
             if theirs and os.geteuid():
                 return Finding(STOP, "key", f"{said}: {theirs[0].why}")
             return Finding(STOP, "key", said, remove)
