@@ -21,6 +21,7 @@ import pytest
 
 from common.channel.listener import Call, Listener
 from common.channel.patience import Patience
+from common.cli.leaving import options_of_channel
 from common.cli.sources import MessageSource
 from common.errors import BadSegment, Gone, NotOurs
 from common.ipc import machine
@@ -725,6 +726,16 @@ def test_how_it_looks(width: int) -> None:
     if width == 80:
         assert lines[1] == f"ok   SHMMAX      {FOUND[0].text}"
         assert lines[2] == "stop key path    /tmp/\\xc3\\xbc\\x1b[2J\\xff: EACCES"
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("name", ["k", "\u00fc", "\u00fc \n\x1b\udcff'\\"])
+def test_a_command_is_shown_as_it_can_be_typed(name: str, plain: bool) -> None:
+    options = argparse.Namespace(ipc="sysv", key_path=name, channel=0)
+    found = Finding(NOTE, "key", "", f"printf %s{options_of_channel(options)}")
+    typed = draw([found], "", "", plain=plain, color=False).splitlines()[-2]
+    assert typed.isascii() or not plain
+    assert subprocess.check_output(["bash", "-c", typed]) == os.fsencode(f"--key-path{name}")
 
 
 def test_how_it_looks_in_colour() -> None:

@@ -62,14 +62,14 @@ def options_of_channel(options: argparse.Namespace) -> str:
     """What leads a command to the channel that the options name; nothing to the default's."""
     defaults = {"ipc": DEFAULT_FAMILY, "key_path": PROJECT, "channel": 0}
     named = {name: str(getattr(options, name)) for name in defaults if getattr(options, name) != defaults[name]}
-    return "".join(f" --{name.replace('_', '-')} {_quoted(value)}" for name, value in named.items())
+    return "".join(f" --{name.replace('_', '-')} {quoted(value)}" for name, value in named.items())
 
 
-def _quoted(value: str) -> str:
-    """The value for a shell; what a terminal shows as an escape only is one that bash reads, too."""
+def quoted(value: str, *, plain: bool = False) -> str:
+    """The value for a shell; what a terminal (a `plain` one: in ASCII) shows as an escape only is one for bash, too."""
     import shlex
 
-    if value.isprintable():
+    if value.isprintable() and (value.isascii() or not plain):
         return shlex.quote(value)
     shown = re.sub(rb"[^ -~]|['\\]", lambda octet: b"\\x%02x" % ord(octet[0]), os.fsencode(value))
     return f"$'{shown.decode()}'"

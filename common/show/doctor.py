@@ -10,12 +10,13 @@ import argparse
 import io
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from common.channel.listener import Listener
 from common.channel.patience import Patience
-from common.cli.leaving import options_of_channel
+from common.cli.leaving import options_of_channel, quoted
 from common.cli.options import PROJECT
 from common.cli.run import describe
 from common.cli.talk import Talk
@@ -77,9 +78,16 @@ def draw(
         row.add_row(Text(finding.mark, _STYLES[finding.mark]), finding.about, Text(printable(finding.text, plain)))
         console.print(row)
         if finding.do:
-            console.print(Text(f"       {printable(finding.do, plain)}"), soft_wrap=True)
+            console.print(Text(f"       {_typed(finding.do, plain)}"), soft_wrap=True)
     console.print(verdict, style="bold", soft_wrap=True)
     return "".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines())
+
+
+def _typed(command: str, plain: bool) -> str:
+    """The command as a terminal shows it, and as it can be typed."""
+    if plain and not command.isascii():  # a key path: all else is ASCII
+        return " ".join(quoted(word, plain=True) for word in shlex.split(command))
+    return printable(command, plain)
 
 
 def _posix_survey(listener: Listener) -> Survey:
