@@ -20,7 +20,8 @@ from common.errors import ChannelError
 from common.show import evidence, report
 from common.show.pair import own_pair, read_lines
 from common.show.trials import TRIALS
-from tests.helpers import PATIENCE, ROOT, Finished, finish, keys_of, left_behind, left_in_dev_shm, wait_until
+from tests.helpers import PATIENCE, ROOT, Finished, Pair, finish, keys_of, left_behind, left_in_dev_shm, wait_until
+from tests.in_process import place_of, sysv
 
 NAME = """<script>alert("x")</script> & 'Zoë' {{ 7 * 7 }} \x1b[31m\udcff"""
 SHOWN = """<script>alert("x")</script> & 'Zoë' {{ 7 * 7 }} \\x1b[31m\\udcff"""
@@ -102,6 +103,17 @@ def start(*options: str, directory: Path) -> subprocess.Popen[bytes]:
 
 def run(*options: str, directory: Path) -> Finished:
     return finish(start("--name", "Ada", "--roll", "7", *options, directory=directory))
+
+
+def test_it_touches_no_channel_of_others(pair: Pair, tmp_path: Path) -> None:
+    """Not even to look, as --doctor does: the kernel notes who attached last."""
+    assert pair.write("--quiet", "hello").code == 0
+    shmid = sysv.open_segment(place_of(pair.key_path).segment_key)
+    before = sysv.stat_segment(shmid)
+    make(tmp_path / "report.html")
+    after = sysv.stat_segment(shmid)
+    assert (after.last_pid, after.attach_time) == (before.last_pid, before.attach_time)
+    assert pair.read("--quiet").out == b"hello\n"
 
 
 def test_every_section_is_there_and_nothing_comes_from_elsewhere(page: Page) -> None:

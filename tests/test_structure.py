@@ -174,7 +174,7 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "show.pair": {"show.status"},
     "show.evidence": {"show.pair"},
     "show.trials": {"show.pair"},
-    "show.report": {"show.pair", "show.evidence", "show.trials"},
+    "show.report": {"show.doctor", "show.pair", "show.evidence", "show.trials"},
     "show.watch": {"show.screen", "show.status", "show.terminal"},
     "lab.experiment": {"lab.calls"},
     "lab.own": {"lab.calls"},

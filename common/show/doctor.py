@@ -39,13 +39,8 @@ _STYLES = {OK: "green", NOTE: "yellow", STOP: "bold red"}
 
 def show_doctor(options: argparse.Namespace, talk: Talk) -> int:
     """Look at everything, say it, and whether anything stands in the way."""
-    talk.channel_options = options_of_channel(options)
-    patience = Patience(LOCKED if options.timeout is None else options.timeout, talk)
-    surveys, libraries = _load_surveys(talk)
-    channels = _look_around(surveys, options, patience)
-    here, exists = check_here(surveys.get(options.ipc), options, patience)
-    here = [finding._replace(text=talk.to_be_typed(finding.text)) for finding in here]
-    found = [finding.weigh(options.ipc, exists=exists) for finding in (*_check_machine(), *libraries, *here)]
+    channels = _look_around(_load_surveys(talk)[0], options, _patience(options, talk))
+    found = examine(options, talk)
     stops = sum(finding.mark == STOP for finding in found)
     if options.json:
         told = {"in_the_way": stops, "findings": [finding.data() for finding in found]}
@@ -56,6 +51,19 @@ def show_doctor(options: argparse.Namespace, talk: Talk) -> int:
         where = f"channel {options.channel} of {os.path.abspath(options.key_path)}, --ipc {options.ipc}"
         put_out(draw(lines, where, verdict, plain=wants_ascii(), color=wants_color()))
     return 1 if stops else 0
+
+
+def examine(options: argparse.Namespace, talk: Talk) -> list[Finding]:
+    """All that may stand in the way of the channel that the options name; no other channel is touched."""
+    talk.channel_options = options_of_channel(options)
+    surveys, libraries = _load_surveys(talk)
+    here, exists = check_here(surveys.get(options.ipc), options, _patience(options, talk))
+    here = [finding._replace(text=talk.to_be_typed(finding.text)) for finding in here]
+    return [finding.weigh(options.ipc, exists=exists) for finding in (*_check_machine(), *libraries, *here)]
+
+
+def _patience(options: argparse.Namespace, talk: Talk) -> Patience:
+    return Patience(LOCKED if options.timeout is None else options.timeout, talk)
 
 
 def draw(

@@ -58,9 +58,9 @@ class Pair:
 
     def __init__(self, key_path: str, ipc: str, talk: Talk) -> None:
         self.ipc = ipc
-        self._options = argparse.Namespace(ipc=ipc, key_path=key_path, channel=0, timeout=PATIENCE)
-        self._family = find_family(self._options, talk)
-        self._doorway = find_doorway(self._options, talk)
+        self.options = argparse.Namespace(ipc=ipc, key_path=key_path, channel=0, timeout=PATIENCE)
+        self._family = find_family(self.options, talk)
+        self._doorway = find_doorway(self.options, talk)
         self._where = ["--key-path", key_path, "--ipc", ipc]
 
     @contextmanager
@@ -87,7 +87,7 @@ class Pair:
         """The status and all bytes, once the child has put something in. Raises ChannelError when it ended before."""
         while child.poll() is None:
             try:
-                with looking(self._family, self._options, self._doorway) as objects:
+                with looking(self._family, self.options, self._doorway) as objects:
                     status = read_status(objects)
                     if status["header"]["unread"]:
                         return status, bytes(objects.memory)
@@ -99,7 +99,7 @@ class Pair:
 
     def list_objects(self) -> str:
         """What the system shows: ipcs -m -s, of its rows those with our keys; or our names in /dev/shm."""
-        place = Place.of(self._family.calls, self._options.key_path, 0, self._doorway.identity())
+        place = Place.of(self._family.calls, self.options.key_path, 0, self._doorway.identity())
         keys = [key_text(key) for key in (place.segment_key, *place.semaphore_keys)]
         if self.ipc == "posix":
             ours, command = f"shmpair-{keys[0][2:]}", ["ls", "-l", "/dev/shm"]

@@ -18,8 +18,9 @@ from common.cli.options import DEFAULT_FAMILY, FAMILIES
 from common.cli.run import run
 from common.cli.talk import Talk
 from common.errors import ChannelError
+from common.show.doctor import examine
 from common.show.evidence import run_pair
-from common.show.pair import Pair, ended, own_directory, own_pair, started
+from common.show.pair import ended, own_directory, own_pair, started
 from common.show.trials import try_all
 
 SECONDS = 3.0  # of the comparison's rounds; with the count of the calls it takes twice as long
@@ -44,7 +45,7 @@ def main(talk: Talk) -> int:
         ran = run_pair(pair, f"Hello, this is {person['name']} ({person['roll']})")
         talk.say("2 of 3: what the lab sheet says is tried")
         tried = list(try_all(pair))
-        findings = _examine(pair)
+        findings = [finding.data() for finding in examine(pair.options, talk) if finding.ipc in ("", pair.ipc)]
     talk.say("3 of 3: other mechanisms are measured (some ten seconds)")
     told = _compare()
     made = {"at": f"{datetime.datetime.now().astimezone():%F %T %z}", "system": platform.platform()}
@@ -103,16 +104,6 @@ def _put(path: str, page: str) -> None:
 def _printable(text: str) -> str:
     """With an escape for what no page can show: control characters, bytes that are no text."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-
-
-def _examine(pair: Pair) -> list[dict[str, str]]:
-    """What --doctor finds here, of this family and of both. Raises ChannelError."""
-    ran = pair.run("reader", "--doctor", "--json")
-    try:
-        found = json.loads("\n".join(line.text for line in ran.lines))["findings"]
-    except ValueError:
-        raise ChannelError(ran.last) from None
-    return [finding for finding in found if finding["ipc"] in ("", pair.ipc)]
 
 
 def _compare() -> dict[str, Any]:
