@@ -1,6 +1,6 @@
 """What this machine gives to IPC: facts of /proc and of the file system. No IPC object is touched here, none is judged.
 
-Read by --doctor only. What cannot be read raises OSError, or is None where it says so.
+Read by --doctor and by the lab only. What cannot be read raises OSError, or is None where it says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEV_SHM = "/dev/shm"
 FIRST_NAMESPACE = "ipc:[4026531839]"
 NO_LIMIT = 2**63  # of a tmpfs with size=0 or nr_inodes=0, which statvfs(3) shows as nothing at all
 LAST_SYSTEM_UID = 999  # systemd's SYSTEM_UID_MAX, if whoever built it chose no other
-_CAPABILITIES = {"CAP_IPC_OWNER": 15, "CAP_SYS_ADMIN": 21}  # <linux/capability.h>
+_CAPABILITIES = {"CAP_SETUID": 7, "CAP_IPC_OWNER": 15, "CAP_SYS_ADMIN": 21}  # <linux/capability.h>
 
 
 class Limits(NamedTuple):
@@ -64,10 +64,15 @@ def read_limits() -> Limits:
 
 
 def read_table(kind: str) -> list[dict[str, int]]:
-    """The rows of /proc/sysvipc/shm or sem, of this namespace, by the names of their columns; anybody may read them."""
+    """The rows of /proc/sysvipc/shm or sem, of this namespace, by the names of their columns; see sysvipc(5).
+
+    Anybody may read them.
+    """
     with open(f"/proc/sysvipc/{kind}") as table:
         names, *rows = (line.split() for line in table)
-    return [dict(zip(names, map(int, row), strict=True)) for row in rows]
+    return [
+        {name: int(value, 8 if name == "perms" else 10) for name, value in zip(names, row, strict=True)} for row in rows
+    ]
 
 
 def read_used() -> Used:
@@ -131,11 +136,11 @@ def lingers(uid: int) -> bool:
         return False
 
 
-def missing_capabilities() -> list[str]:
-    """Which of the rights over the objects of others this process lacks; capabilities(7), proc_pid_status(5)."""
+def missing_capabilities(*names: str) -> list[str]:
+    """Which of these rights this process lacks; capabilities(7), proc_pid_status(5)."""
     with open("/proc/self/status") as status:
         effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
-    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+    return [name for name in names if not effective >> _CAPABILITIES[name] & 1]
 
 
 def lock_holder(identity: tuple[int, int]) -> int:

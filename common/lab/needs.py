@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from common.ipc.machine import missing_capabilities
 from common.lab.own import leave_namespace
-
-CAP_SETUID, CAP_IPC_OWNER = 7, 15  # capabilities(7)
 
 
 class Need(NamedTuple):
@@ -22,9 +21,7 @@ class Need(NamedTuple):
 
 
 def _root() -> bool:
-    status = Path("/proc/self/status").read_text()
-    held = int(status.partition("CapEff:")[2].split()[0], 16)
-    return os.geteuid() == 0 and all(held >> number & 1 for number in (CAP_SETUID, CAP_IPC_OWNER))
+    return os.geteuid() == 0 and not missing_capabilities("CAP_SETUID", "CAP_IPC_OWNER")
 
 
 def _in_namespace(setting: Path | None = None) -> bool:

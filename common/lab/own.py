@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from common.errors import CallFailed
 from common.ipc.calls import Calls, key_text
+from common.ipc.machine import read_table
 from common.ipc.sysv_calls import SHM_DEST, Semaphore, SysvCalls
 from common.lab.calls import NOBODY, libc
 
@@ -24,18 +25,6 @@ _KINDS = {"shm": "shmid", "sem": "semid"}
 _STARTED = "started"
 _FORM = "{:<10} {:>6} {:>8} {:>5} {:>10} {:>6} {}"
 _HEAD = ("key", "shmid", "owner", "perms", "bytes", "nattch", "status")
-
-
-def rows(kind: str) -> list[dict[str, int]]:
-    """The rows of /proc/sysvipc/shm or /proc/sysvipc/sem by the names of their columns; see sysvipc(5)."""
-    names, *lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
-    return [
-        {
-            name: int(value, 8 if name == "perms" else 10)
-            for name, value in zip(names.split(), line.split(), strict=True)
-        }
-        for line in lines
-    ]
 
 
 def keys_of(path: Path) -> frozenset[int]:
@@ -68,7 +57,7 @@ class Own(NamedTuple):
     def at(cls, scratch: Path) -> Own | None:
         """For an experiment in this directory; None when somebody has one of its keys."""
         keys = keys_of(scratch)
-        there = [(kind, row) for kind in _KINDS for row in rows(kind)]
+        there = [(kind, row) for kind in _KINDS for row in read_table(kind)]
         if any(row["key"] in keys for _, row in there):
             return None
         return cls(scratch, frozenset((kind, row[_KINDS[kind]]) for kind, row in there), keys)
@@ -79,7 +68,7 @@ class Own(NamedTuple):
         makers = {pid, *started(self.scratch)}
         return [
             row
-            for row in rows(kind)
+            for row in read_table(kind)
             if self.alone or (self._new(kind, row) and (row["key"] in keys or row.get("cpid") in makers))
         ]
 
@@ -92,7 +81,7 @@ class Own(NamedTuple):
         return [
             f"ipcrm -{kind.replace('shm', 'm')[0]} {row[_KINDS[kind]]}"
             for kind in _KINDS
-            for row in rows(kind)
+            for row in read_table(kind)
             if self._new(kind, row) and not row["perms"] & SHM_DEST and not Path(f"/proc/{row.get('cpid')}").exists()
         ]
 

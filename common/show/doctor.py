@@ -34,13 +34,14 @@ from common.words import plural
 
 # How long a lock on a key path may be held, in seconds, before it is in the way; ours mostly take a thousandth of that.
 LOCKED = 1.0
+RIGHTS = ("CAP_IPC_OWNER", "CAP_SYS_ADMIN")  # over the objects of others
 _STYLES = {OK: "green", NOTE: "yellow", STOP: "bold red"}
 
 
 def show_doctor(options: argparse.Namespace, talk: Talk) -> int:
     """Look at everything, say it, and whether anything stands in the way."""
-    channels = _look_around(_load_surveys(talk)[0], options, _patience(options, talk))
-    found = examine(options, talk)
+    found, surveys = examine(options, talk)
+    channels = _look_around(surveys, options, _patience(options, talk))
     stops = sum(finding.mark == STOP for finding in found)
     if options.json:
         told = {"in_the_way": stops, "findings": [finding.data() for finding in found]}
@@ -53,13 +54,17 @@ def show_doctor(options: argparse.Namespace, talk: Talk) -> int:
     return 1 if stops else 0
 
 
-def examine(options: argparse.Namespace, talk: Talk) -> list[Finding]:
-    """All that may stand in the way of the channel that the options name; no other channel is touched."""
+def examine(options: argparse.Namespace, talk: Talk) -> tuple[list[Finding], dict[str, Survey]]:
+    """All that may stand in the way of the channel that the options name; no other channel is touched.
+
+    And what can look around for the others, by --ipc's names.
+    """
     talk.channel_options = options_of_channel(options)
     surveys, libraries = _load_surveys(talk)
     here, exists = check_here(surveys.get(options.ipc), options, _patience(options, talk))
     here = [finding._replace(text=talk.to_be_typed(finding.text)) for finding in here]
-    return [finding.weigh(options.ipc, exists=exists) for finding in (*_check_machine(), *libraries, *here)]
+    found = [finding.weigh(options.ipc, exists=exists) for finding in (*_check_machine(), *libraries, *here)]
+    return found, surveys
 
 
 def _patience(options: argparse.Namespace, talk: Talk) -> Patience:
@@ -122,7 +127,7 @@ def _check_machine() -> list[Finding]:
     uid = os.geteuid()
     return [
         findings.check_platform(),
-        *_reading("user", lambda: [findings.check_user(uid, os.getegid(), machine.missing_capabilities())]),
+        *_reading("user", lambda: [findings.check_user(uid, os.getegid(), machine.missing_capabilities(*RIGHTS))]),
         *_reading("namespace", lambda: [findings.check_namespace(machine.ipc_namespace())]),
         *_reading("limits", lambda: findings.check_limits(machine.read_limits(), machine.read_used())),
         findings.check_forced_removal(forced_removal()),

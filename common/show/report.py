@@ -45,7 +45,8 @@ def main(talk: Talk) -> int:
         ran = run_pair(pair, f"Hello, this is {person['name']} ({person['roll']})")
         talk.say("2 of 3: what the lab sheet says is tried")
         tried = list(try_all(pair))
-        findings = [finding.data() for finding in examine(pair.options, talk) if finding.ipc in ("", pair.ipc)]
+        found, _ = examine(pair.options, talk)
+        findings = [finding.data() for finding in found if finding.ipc in ("", pair.ipc)]
     talk.say("3 of 3: other mechanisms are measured (some ten seconds)")
     told = _compare()
     made = {"at": f"{datetime.datetime.now().astimezone():%F %T %z}", "system": platform.platform()}

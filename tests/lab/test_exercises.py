@@ -13,9 +13,9 @@ import sys
 
 import pytest
 
+from common.ipc.machine import read_table
 from common.lab import exercise
 from common.lab.catalogue import EXERCISES
-from common.lab.own import rows
 from tests.docs.transcripts import read_blocks
 from tests.helpers import ROOT, Finished, Pair, finish
 from tests.lab.cases import LAB_README
@@ -135,7 +135,7 @@ def test_what_the_command_made_as_another_user_is_cleared(pair: Pair) -> None:
     mine = "ipcmk -M 5000 -p 0640"
     cleared = check(pair, 2, f"exec {mine}", prefix=second_user()).out.decode()
     made = re.search(r"Shared memory id: (\d+)", cleared)
-    assert made and int(made[1]) not in {row["shmid"] for row in rows("shm")}
+    assert made and int(made[1]) not in {row["shmid"] for row in read_table("shm")}
     told = check(pair, 2, f"{mine}; true", prefix=second_user()).out.decode()
     made = re.search(r"Shared memory id: (\d+)", told)
     assert made

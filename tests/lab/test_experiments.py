@@ -13,9 +13,10 @@ import pytest
 import sysv_ipc
 from rich.console import Console
 
+from common.ipc.machine import read_table
 from common.lab.catalogue import EXPERIMENTS, PARTS, THE_SHEET
 from common.lab.needs import NEEDS, missing
-from common.lab.own import as_ipcs, rows
+from common.lab.own import as_ipcs
 from common.lab.sheet import SHEET, Verdict, sentences_of
 from common.lab.show import Page, as_ranges, show
 from common.lab.tables import other_tables, sheet_tables
@@ -110,7 +111,7 @@ def test_whatever_happens_to_it_nothing_is_left(
 
 def objects() -> set[tuple[str, int]]:
     """Every object of System V's that there is, by its kind and id."""
-    return {(kind, row[name]) for kind, name in (("shm", "shmid"), ("sem", "semid")) for row in rows(kind)}
+    return {(kind, row[name]) for kind, name in (("shm", "shmid"), ("sem", "semid")) for row in read_table(kind)}
 
 
 @pytest.mark.parametrize("terminal", [True, False])

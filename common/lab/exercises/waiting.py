@@ -10,12 +10,12 @@ import signal
 import struct
 import time
 
+from common.ipc.machine import read_table
 from common.ipc.sysv_calls import IPC_CREAT, SHM_DEST
 from common.lab.calls import Lab
 from common.lab.exercise import Answer, exercise, key_of, looking_for
 from common.lab.exercises.segments import MESSAGE, attached
 from common.lab.experiment import Observed
-from common.lab.own import rows
 from common.lab.programs import asleep, wait_until
 
 MAKE = IPC_CREAT | 0o600
@@ -30,7 +30,7 @@ def seconds_of_children() -> float:
 
 def nattch(shmid: int) -> int:
     """How many have it attached; asked where it is not shown."""
-    return sum(row["nattch"] for row in rows("shm") if row["shmid"] == shmid)
+    return sum(row["nattch"] for row in read_table("shm") if row["shmid"] == shmid)
 
 
 def figure(lab: Lab, said: list[str]) -> float:
@@ -122,5 +122,5 @@ def orphans(lab: Lab, answer: Answer) -> Observed:
     living = lab.shmget(keys[3], 4096, MAKE)
     with attached(lab, in_use):
         answer.run(SHMIDS=f"{orphaned[0]} {in_use} {living} {orphaned[1]}")
-        there = [row["shmid"] for row in rows("shm") if not row["perms"] & SHM_DEST]
+        there = [row["shmid"] for row in read_table("shm") if not row["perms"] & SHM_DEST]
         return not {*orphaned} & {*there}, in_use in there, living in there
