@@ -167,7 +167,7 @@ ON_ITS_FLOOR: dict[str, set[str]] = {
     "cli.control": {"cli.talk", "cli.leaving"},
     "show.ring": {"show.slots"},
     "show.screen": {"show.ring"},
-    "show.status": {"show.slots", "show.screen"},
+    "show.status": {"show.slots", "show.screen", "show.terminal"},
     "show.channels": {"show.findings", "show.status"},
     "show.here": {"show.findings", "show.status"},
     "show.doctor": {"show.channels", "show.findings", "show.here", "show.screen", "show.status"},

@@ -48,9 +48,10 @@ def show_status(options: argparse.Namespace, talk: Talk) -> int:
         text = json.dumps(status, indent=2) + "\n"
     else:
         from common.show.screen import draw
+        from common.show.terminal import terminal_size
 
         # On a terminal the prompt has the line below it.
-        height = (os.get_terminal_size(1).lines or 24) - 1 if os.isatty(1) else None
+        height = terminal_size()[1] - 1 if os.isatty(1) else None
         text = draw(status, now=time.time(), plain=wants_ascii(), color=wants_color(), height=height)
     put_out(text)
     return 0
