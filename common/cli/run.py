@@ -63,6 +63,18 @@ def _interrupt(number: int, frame: object) -> None:
     raise Interrupted(number)
 
 
+def exit_on_signals() -> None:
+    """Of what has no channel to leave: a signal that ends us is a SystemExit, and no second one interrupts that."""
+
+    def end(number: int, frame: object) -> None:
+        for other in ENDING:
+            signal.signal(other, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for number in ENDING:
+        signal.signal(number, end)
+
+
 def _open_standard_descriptors() -> None:
     """Stand in for closed ones, so that no file of ours becomes somebody's standard output; using them is EBADF."""
     for descriptor, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 
 from rich.console import Console
 
-from common.ipc.doorway import ENDING
+from common.cli.run import exit_on_signals
 from common.lab.catalogue import EXERCISES, EXPERIMENTS
 from common.lab.show import show, show_list
 from common.lab.show_exercise import check_or_show
@@ -25,13 +24,6 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """`lab | head`."""
         raise BrokenPipeError
-
-
-def end(number: int, frame: object) -> None:
-    """A signal that ends us: what was made is removed on the way out, and no second one interrupts that."""
-    for other in ENDING:
-        signal.signal(other, signal.SIG_IGN)
-    raise SystemExit(128 + number)
 
 
 def parse() -> argparse.Namespace:
@@ -58,8 +50,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Do what was asked for; 1 when it fails."""
     options = parse()
-    for number in ENDING:
-        signal.signal(number, end)
+    exit_on_signals()  # what was made is removed on the way out
     try:
         return 0 if run(options, _Console(highlight=False)) else 1
     except BrokenPipeError:  # whoever was looking has seen enough

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from common.ipc.doorway import ENDING
+from common.cli.run import exit_on_signals
 from tests.bench.comparison.calls import Counts, NotCounted, count_calls
 from tests.bench.comparison.measure import PLAN, Figure, Results, Task, measure
 from tests.bench.comparison.pairs import Refused
@@ -68,13 +67,6 @@ def as_json(results: Results, counts: Counts | None) -> str:
     return json.dumps(told, indent=4)
 
 
-def end(number: int, frame: object) -> None:
-    """A signal that ends us: what was made is removed on the way out, and no second one interrupts that."""
-    for other in ENDING:
-        signal.signal(other, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
 def main() -> int:
     """Measure, count, show."""
     parser = argparse.ArgumentParser(prog="./run_demo.sh compare", description=(__doc__ or "").partition("\n\n")[2])
@@ -82,8 +74,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round of a fiftieth, to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures for a program, too")
     options = parser.parse_args()
-    for number in ENDING:
-        signal.signal(number, end)
+    exit_on_signals()  # what was made is removed on the way out
     print(f"{len(MECHANISMS)} mechanisms, two processes each ...", file=sys.stderr, flush=True)
     plan = [Task(size, max(times // 50, 1)) for size, times in PLAN] if options.quick else PLAN
     with tempfile.TemporaryDirectory() as directory:
