@@ -147,12 +147,8 @@ class Talk(Listener):
     def nothing(self) -> None:
         """The prompt when nobody types."""
 
-    def write_line(self, text: str) -> None:
-        """One line, whatever is in the names that it mentions."""
-        self.write_lines(text)
-
     def write_lines(self, *lines: str) -> None:
-        """Lines that stay together."""
+        """Lines that stay together, whatever is in the names that they mention."""
         self.write("".join(f"{line.translate(_CONTROL)}\n" for line in lines))
 
     def write(self, text: str) -> None:
